@@ -1,0 +1,505 @@
+"""The catalog's tables: what is recorded of every source, case, mask version and class, with units and constraints."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Index,
+    MetaData,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from curation.status import Evidence, Origin, Severity, Status
+
+
+class Role(StrEnum):
+    """What a case may be used for; whatever trains leaves `test` out unless told otherwise."""
+
+    TRAIN = "train"
+    TEST = "test"
+
+
+class VersionKind(StrEnum):
+    """What made a mask version."""
+
+    INGESTED = "ingested"
+    COMPLEMENTED = "complemented"
+    CORRECTED = "corrected"
+    REVIEWED = "reviewed"
+    REVERTED = "reverted"
+    RETRACTED = "retracted"
+
+
+class Verdict(StrEnum):
+    """A person's decision on one class of one case."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    ABSENT = "absent"
+
+
+class FindingState(StrEnum):
+    """Whether a finding still wants eyes."""
+
+    OPEN = "open"
+    DISMISSED = "dismissed"
+    FIXED = "fixed"
+
+
+class ModelKind(StrEnum):
+    """How a model came to be known: trained here, or only its predictions were imported."""
+
+    TEACHER = "teacher"
+    STUDENT = "student"
+    EXTERNAL = "external"
+
+
+class RunState(StrEnum):
+    """Lifecycle of a run; `interrupted` runs go on where they stopped when started again."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+class ItemState(StrEnum):
+    """What a run did with one case or file."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    NOTED = "noted"
+
+
+class Split(StrEnum):
+    """Which side of a frozen dataset's split a member stands on."""
+
+    TRAIN = "train"
+    VAL = "val"
+
+
+
+
+def utc_now() -> datetime:
+    """The present moment, in UTC, aware."""
+    return datetime.now(UTC)
+
+
+def _values(members: type[StrEnum]) -> list[str]:
+    return [member.value for member in members]
+
+
+class Base(DeclarativeBase):
+    """Naming and type rules that hold for every table."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    # SQLAlchemy stores enum *names* unless told to store values.
+    type_annotation_map = {
+        enum: Enum(enum, native_enum=False, create_constraint=True, values_callable=_values, length=16, name=name)
+        for enum, name in (
+            (Status, "status"),
+            (Origin, "origin"),
+            (Evidence, "evidence"),
+            (Severity, "severity"),
+            (Role, "role"),
+            (VersionKind, "kind"),
+            (Verdict, "verdict"),
+            (FindingState, "state"),
+            (ModelKind, "kind"),
+            (RunState, "state"),
+            (ItemState, "state"),
+            (Split, "split"),
+        )
+    } | {dict[str, Any]: JSON, list[Any]: JSON, datetime: DateTime(timezone=True)}
+
+
+class Source(Base):
+    """A dataset as its users call it (KiTS, FLARE23)."""
+
+    __tablename__ = "source"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    licence: Mapped[str | None] = mapped_column(String(200))
+    citation: Mapped[str | None] = mapped_column(Text)
+    image_root: Mapped[str | None] = mapped_column(Text, comment="Folder that image paths are relative to")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
+
+
+class SourceRevision(Base):
+    """One published state of a source's labels (KiTS 2019, 2023), with its mapping and protocol."""
+
+    __tablename__ = "source_revision"
+    __table_args__ = (UniqueConstraint("source_id", "name"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    source_id: Mapped[int] = mapped_column(ForeignKey("source.id"))
+    name: Mapped[str] = mapped_column(String(100))
+    mapping_name: Mapped[str] = mapped_column(String(200))
+    mapping: Mapped[dict[str, Any]] = mapped_column(comment="Incoming label value to class or reserved name")
+    protocol: Mapped[list[Any] | None] = mapped_column(comment="Class ids looked for; NULL if nobody said")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
+
+    source: Mapped[Source] = relationship()
+
+
+class Case(Base):
+    """One CT of one source; addressed SOURCE/NAME."""
+
+    __tablename__ = "case"
+    __table_args__ = (
+        UniqueConstraint("source_id", "name"),
+        CheckConstraint("name NOT LIKE '%/%' AND name NOT LIKE '%@%'", name="name_addressable"),
+        Index("ix_case_name", "name"),
+        Index("ix_case_patient", "patient"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    source_id: Mapped[int] = mapped_column(ForeignKey("source.id"))
+    name: Mapped[str] = mapped_column(String(300))
+    patient: Mapped[str] = mapped_column(String(600), comment="Identity across sources; default SOURCE/NAME")
+    role: Mapped[Role] = mapped_column(default=Role.TRAIN)
+    licence: Mapped[str | None] = mapped_column(String(200), comment="NULL: the source's licence holds")
+    extra: Mapped[dict[str, Any]] = mapped_column(default=dict, comment="Further columns of --cases")
+    looked_for: Mapped[list[Any] | None] = mapped_column(comment="Class ids; NULL: the revision's protocol holds")
+    image_path: Mapped[str | None] = mapped_column(Text, comment="Relative to the source's image_root")
+    # Moved with every new version in the same transaction; it is also how a stale writer is noticed.
+    newest_version_id: Mapped[int | None] = mapped_column(
+        ForeignKey("mask_version.id", use_alter=True), index=True
+    )
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
+
+    source: Mapped[Source] = relationship()
+
+
+class MaskVersion(Base):
+    """One immutable state of a case's mask. Hashes are NULL where an image has no mask yet."""
+
+    __tablename__ = "mask_version"
+    __table_args__ = (
+        UniqueConstraint("case_id", "number"),
+        CheckConstraint("number >= 1", name="number_from_one"),
+        CheckConstraint("(number = 1) = (parent_id IS NULL)", name="first_has_no_parent"),
+        CheckConstraint("(file_hash IS NULL) = (voxel_hash IS NULL)", name="file_has_voxels"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("case.id"))
+    number: Mapped[int]
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("mask_version.id"))
+    kind: Mapped[VersionKind]
+    incoming_hash: Mapped[str | None] = mapped_column(String(64), comment="SHA-256 of the bytes that came in")
+    file_hash: Mapped[str | None] = mapped_column(String(64), comment="SHA-256 of the stored bytes")
+    voxel_hash: Mapped[str | None] = mapped_column(String(64), index=True, comment="BLAKE3 of voxels, shape, affine")
+    revision_id: Mapped[int | None] = mapped_column(ForeignKey("source_revision.id"))
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
+    author: Mapped[str] = mapped_column(String(200))
+    message: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True, comment="UTC")
+    # Of the patient's axes (x right-left, y posterior-anterior, z inferior-superior), so that
+    # "slices < 60" means the same for a file that stores its slices first.
+    shape_x: Mapped[int] = mapped_column(comment="Voxels, right-left")
+    shape_y: Mapped[int] = mapped_column(comment="Voxels, posterior-anterior")
+    shape_z: Mapped[int] = mapped_column(comment="Voxels, inferior-superior: slices")
+    spacing_x: Mapped[float] = mapped_column(comment="mm")
+    spacing_y: Mapped[float] = mapped_column(comment="mm")
+    spacing_z: Mapped[float] = mapped_column(comment="mm")
+    orientation: Mapped[str] = mapped_column(String(3), comment="Axis codes of the file, e.g. IPL")
+    affine: Mapped[list[Any]] = mapped_column(comment="Voxel to RAS+ mm, 16 numbers, row by row")
+
+    case: Mapped[Case] = relationship(foreign_keys=[case_id])
+    annotations: Mapped[list["Annotation"]] = relationship(order_by="Annotation.class_id")
+
+
+class Annotation(Base):
+    """What is known of one class in one mask version.
+
+    Every (version, class) pair has a row: "missing" is a fact we store, never a row we leave out.
+    """
+
+    __tablename__ = "annotation"
+    __table_args__ = (
+        CheckConstraint("class_id BETWEEN 1 AND 14", name="class_in_table"),
+        CheckConstraint("(status = 'annotated') = (voxels > 0)", name="annotated_has_voxels"),
+        CheckConstraint("(status = 'annotated') = (origin IS NOT NULL)", name="drawn_by_someone"),
+        CheckConstraint("(origin = 'pseudo') = (prediction_id IS NOT NULL) OR origin IS NULL", name="pseudo_has_prediction"),
+        CheckConstraint("voxels >= 0 AND volume_ml >= 0", name="volume_not_negative"),
+        Index("ix_annotation_class_id_status", "class_id", "status", "version_id"),
+    )
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("mask_version.id"), primary_key=True)
+    class_id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, comment="curation.labels")
+    status: Mapped[Status]
+    origin: Mapped[Origin | None] = mapped_column(comment="NULL unless annotated")
+    evidence: Mapped[Evidence]
+    prediction_id: Mapped[int | None] = mapped_column(ForeignKey("prediction.id"))
+    author: Mapped[str | None] = mapped_column(String(200), comment="Who corrected it; NULL unless corrected")
+    voxels: Mapped[int] = mapped_column(default=0)
+    volume_ml: Mapped[float] = mapped_column(default=0.0, comment="Millilitres")
+    bbox: Mapped[list[Any] | None] = mapped_column(comment="Voxels of the file's axes: [x0, y0, z0, x1, y1, z1), half open")
+    centroid: Mapped[list[Any] | None] = mapped_column(comment="RAS+ mm: [x, y, z]")
+    components: Mapped[int | None] = mapped_column(comment="26-connected pieces; NULL where not counted")
+    largest_share: Mapped[float | None] = mapped_column(comment="Share of the largest piece, 0 to 1")
+    touches_border: Mapped[bool] = mapped_column(default=False)
+    mean_hu: Mapped[float | None] = mapped_column(comment="Hounsfield units")
+    std_hu: Mapped[float | None] = mapped_column(comment="Hounsfield units")
+    class_hash: Mapped[str | None] = mapped_column(String(64), comment="BLAKE3 of the class's run lengths")
+
+
+class ReservedVoxels(Base):
+    """Voxels of a version that carry no class: unresolved pairs (200–239) and ignore (255)."""
+
+    __tablename__ = "reserved_voxels"
+    __table_args__ = (CheckConstraint("value BETWEEN 200 AND 239 OR value = 255", name="value_reserved"),)
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("mask_version.id"), primary_key=True)
+    value: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    voxels: Mapped[int]
+    volume_ml: Mapped[float] = mapped_column(comment="Millilitres")
+
+
+class Conflict(Base):
+    """Voxels that were offered to a version and not written, because something else stood there."""
+
+    __tablename__ = "conflict"
+    __table_args__ = (CheckConstraint("voxels > 0", name="voxels_positive"),)
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("mask_version.id"), primary_key=True)
+    kept: Mapped[int] = mapped_column(SmallInteger, primary_key=True, comment="Voxel value that stayed")
+    offered: Mapped[int] = mapped_column(SmallInteger, primary_key=True, comment="Class id that was turned away")
+    voxels: Mapped[int]
+    ml: Mapped[float] = mapped_column(comment="Millilitres")
+
+
+class Model(Base):
+    """Something that predicts masks: a teacher or student trained here, or a name for imported predictions."""
+
+    __tablename__ = "model"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    kind: Mapped[ModelKind]
+    dataset_version_id: Mapped[int | None] = mapped_column(ForeignKey("dataset_version.id"))
+    profile: Mapped[dict[str, Any] | None] = mapped_column(comment="The settings it was trained with")
+    origins: Mapped[list[Any] | None] = mapped_column(comment="Origins of the labels it was trained on")
+    code_version: Mapped[str | None] = mapped_column(String(100))
+    weights_path: Mapped[str | None] = mapped_column(Text, comment="Folder, relative to the workspace")
+    weights_hash: Mapped[str | None] = mapped_column(String(64), comment="SHA-256")
+    metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    curves: Mapped[list[Any]] = mapped_column(default=list, comment="One object per epoch")
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
+
+
+class Prediction(Base):
+    """One model's mask for one case. The newest of a (case, model) pair counts."""
+
+    __tablename__ = "prediction"
+    __table_args__ = (Index("ix_prediction_case_model", "case_id", "model_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("case.id"))
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"))
+    settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    incoming_hash: Mapped[str | None] = mapped_column(String(64), comment="SHA-256 of the bytes that came in")
+    file_hash: Mapped[str] = mapped_column(String(64), comment="SHA-256 of the stored bytes")
+    voxel_hash: Mapped[str] = mapped_column(String(64))
+    compared_version_id: Mapped[int | None] = mapped_column(
+        ForeignKey("mask_version.id"), comment="What agreement was measured against"
+    )
+    seconds: Mapped[float | None]
+    peak_memory_mb: Mapped[float | None]
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
+
+    classes: Mapped[list["PredictionClass"]] = relationship(order_by="PredictionClass.class_id")
+
+
+class PredictionClass(Base):
+    """What one prediction says of one class; 0 voxels: the model found it nowhere."""
+
+    __tablename__ = "prediction_class"
+
+    prediction_id: Mapped[int] = mapped_column(ForeignKey("prediction.id"), primary_key=True)
+    class_id: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    voxels: Mapped[int]
+    volume_ml: Mapped[float] = mapped_column(comment="Millilitres")
+    confidence: Mapped[float | None] = mapped_column(comment="Mean probability over the class's voxels, 0 to 1")
+    tta_disagreement: Mapped[float | None] = mapped_column(comment="Share of voxels the mirrored passes dispute")
+    agreement: Mapped[float | None] = mapped_column(comment="Dice with the annotated class of compared_version_id")
+
+
+class Decision(Base):
+    """A person's verdict on a class; it holds for later versions while the class is unchanged."""
+
+    __tablename__ = "decision"
+    __table_args__ = (Index("ix_decision_case_class", "case_id", "class_id", "class_hash"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("case.id"))
+    class_id: Mapped[int] = mapped_column(SmallInteger)
+    class_hash: Mapped[str | None] = mapped_column(String(64))
+    verdict: Mapped[Verdict]
+    reason: Mapped[str] = mapped_column(Text)
+    model_id: Mapped[int | None] = mapped_column(ForeignKey("model.id"), comment="Whose pseudo label was rejected")
+    person: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
+
+
+class FindingRow(Base):
+    """What a quality check noticed in one version."""
+
+    __tablename__ = "finding"
+    __table_args__ = (Index("ix_finding_version_state", "version_id", "state"), Index("ix_finding_check", "check"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("mask_version.id"))
+    class_id: Mapped[int | None] = mapped_column(SmallInteger, comment="NULL: the whole mask")
+    check: Mapped[str] = mapped_column(String(60))
+    severity: Mapped[Severity]
+    value: Mapped[float]
+    limit: Mapped[float]
+    message: Mapped[str] = mapped_column(Text)
+    state: Mapped[FindingState] = mapped_column(default=FindingState.OPEN)
+    person: Mapped[str | None] = mapped_column(String(200), comment="Who dismissed or fixed it")
+    decided_at: Mapped[datetime | None] = mapped_column(comment="UTC")
+
+
+class Run(Base):
+    """One execution of a stage. `key` names the work, so that starting it again finds what is left."""
+
+    __tablename__ = "run"
+    __table_args__ = (Index("ix_run_key", "key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    stage: Mapped[str] = mapped_column(String(60))
+    key: Mapped[str | None] = mapped_column(String(300))
+    state: Mapped[RunState] = mapped_column(default=RunState.RUNNING)
+    parameters: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    author: Mapped[str] = mapped_column(String(200))
+    program_version: Mapped[str] = mapped_column(String(100))
+    total: Mapped[int | None] = mapped_column(comment="Items to do; NULL where unknown")
+    message: Mapped[str] = mapped_column(Text, default="")
+    progress: Mapped[dict[str, Any]] = mapped_column(default=dict, comment="Latest progress event of a training")
+    started_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
+    finished_at: Mapped[datetime | None] = mapped_column(comment="UTC")
+
+
+class RunItem(Base):
+    """What a run did with one case or file, and why not where it did not."""
+
+    __tablename__ = "run_item"
+    __table_args__ = (Index("ix_run_item_run", "run_id", "state"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
+    case_id: Mapped[int | None] = mapped_column(ForeignKey("case.id"))
+    subject: Mapped[str] = mapped_column(Text, comment="File or case")
+    state: Mapped[ItemState]
+    reason: Mapped[str] = mapped_column(Text, default="")
+    seconds: Mapped[float | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
+
+
+class Dataset(Base):
+    """A named training set; its states are dataset versions."""
+
+    __tablename__ = "dataset"
+    __table_args__ = (
+        CheckConstraint("name NOT LIKE '%/%' AND name NOT LIKE '%@%'", name="name_addressable"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
+
+
+class DatasetVersion(Base):
+    """A frozen training set: which version of which case, in which split; never changed."""
+
+    __tablename__ = "dataset_version"
+    __table_args__ = (UniqueConstraint("dataset_id", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("dataset.id"))
+    number: Mapped[int]
+    query: Mapped[str] = mapped_column(Text)
+    origins: Mapped[list[Any]] = mapped_column(comment="Origins whose classes count; others are missing")
+    val_share: Mapped[float | None]
+    folds: Mapped[int | None]
+    seed: Mapped[int]
+    manifest_hash: Mapped[str] = mapped_column(String(64), comment="SHA-256 of the canonical manifest")
+    author: Mapped[str] = mapped_column(String(200))
+    message: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
+
+    dataset: Mapped[Dataset] = relationship()
+
+
+class Member(Base):
+    """One case of a frozen dataset, pinned to one mask version."""
+
+    __tablename__ = "member"
+
+    dataset_version_id: Mapped[int] = mapped_column(ForeignKey("dataset_version.id"), primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("case.id"), primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("mask_version.id"), index=True)
+    split: Mapped[Split]
+    fold: Mapped[int | None]
+
+
+class Evaluation(Base):
+    """One score: a prediction against a reference version, per class."""
+
+    __tablename__ = "evaluation"
+    __table_args__ = (
+        UniqueConstraint("model_id", "case_id", "class_id", "protocol"),
+        CheckConstraint("dsc BETWEEN 0 AND 1 AND nsd BETWEEN 0 AND 1", name="scores_in_range"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"))
+    prediction_id: Mapped[int] = mapped_column(ForeignKey("prediction.id"))
+    reference_version_id: Mapped[int] = mapped_column(ForeignKey("mask_version.id"))
+    case_id: Mapped[int] = mapped_column(ForeignKey("case.id"))
+    class_id: Mapped[int] = mapped_column(SmallInteger)
+    protocol: Mapped[str] = mapped_column(String(20), comment="flare23 or known")
+    implementation: Mapped[str] = mapped_column(String(60))
+    dsc: Mapped[float] = mapped_column(comment="0 to 1, 4 digits")
+    nsd: Mapped[float] = mapped_column(comment="0 to 1, 4 digits")
+    seconds: Mapped[float | None]
+    peak_memory_mb: Mapped[float | None]
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
+
+
+class Event(Base):
+    """Who did what, when, with which program version and parameters."""
+
+    __tablename__ = "event"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True, comment="UTC")
+    author: Mapped[str] = mapped_column(String(200))
+    action: Mapped[str] = mapped_column(String(60))
+    subject: Mapped[str] = mapped_column(Text, default="")
+    parameters: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    program_version: Mapped[str] = mapped_column(String(100))
