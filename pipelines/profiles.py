@@ -1,0 +1,105 @@
+"""Training profiles: TOML files (or a job file's dictionary) read into typed, frozen settings. No torch here."""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from curation.errors import UsageError
+
+Positive = Annotated[int, Field(gt=0)]
+# Voxels along nnU-Net's array axes z, y, x (inferior–superior, posterior–anterior, left–right).
+PatchSize = tuple[Positive, Positive, Positive]
+
+
+class Settings(BaseModel):
+    """A table of a profile. A misspelt key is an error, not a setting silently left at its default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TeacherProfile(Settings):
+    """How nnU-Net is planned and trained. The defaults are nnU-Net's own (nnUNetTrainer, ExperimentPlanner)."""
+
+    epochs: Positive = 1000
+    steps_per_epoch: Positive = 250
+    val_steps_per_epoch: Positive = 50
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = Field(default=0.01, gt=0)
+    weight_decay: float = Field(default=3e-5, ge=0)
+    # None leaves batch, patch and channels to nnU-Net's planner.
+    batch_size: Positive | None = None
+    patch_size: PatchSize | None = None
+    base_features: Positive | None = None
+    max_features: Positive | None = None
+    deep_supervision: bool = True
+    # light: no elastic deformation, no simulated low resolution; rotation and scaling in fewer samples.
+    augmentation: Literal["nnunet", "light"] = "nnunet"
+    # Mirror along z and y while training. Never along x: kidneys and adrenals have sides.
+    mirror: bool = True
+    # nnU-Net autocasts on CUDA only; this does it on a CPU too, where it has bf16 units.
+    bf16_on_cpu: bool = False
+    checkpoint_every: Positive = 50
+
+
+class PredictProfile(Settings):
+    """How a trained model is applied to a case."""
+
+    # Average over mirrored inputs, and the sliding window's step as a share of the patch: the teacher's alone.
+    tta: bool = True
+    tile_step: float = Field(default=0.5, gt=0, le=1)
+    keep_largest: bool = True
+
+
+class Profile(Settings):
+    """One profile file, e.g. `paper.toml`."""
+
+    name: str
+    teacher: TeacherProfile = TeacherProfile()
+    student: dict[str, Any] = Field(default_factory=dict)
+    predict: PredictProfile = PredictProfile()
+
+
+def builtin_names() -> list[str]:
+    """Names of the profiles that come with maskledger, sorted."""
+    folder = resources.files("pipelines.training.profiles")
+    return sorted(Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def load_profile(name_or_path: str) -> Profile:
+    """Read a built-in profile by name, or any file that ends in .toml.
+
+    Raises:
+        UsageError: No such profile or file, not TOML, or a key or value that the settings refuse.
+    """
+    if name_or_path.endswith(".toml"):
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise UsageError(f"{path}: no such profile file; built-in are {', '.join(builtin_names())}")
+        return parse_profile(path.read_text(encoding="utf-8"), str(path), name=path.stem)
+    if name_or_path not in builtin_names():
+        raise UsageError(
+            f"unknown profile '{name_or_path}'; built-in profiles are {', '.join(builtin_names())}, "
+            "or give a file that ends in .toml"
+        )
+    file = resources.files("pipelines.training.profiles") / f"{name_or_path}.toml"
+    return parse_profile(file.read_text(encoding="utf-8"), f"{name_or_path}.toml", name=name_or_path)
+
+
+def parse_profile(text: str, filename: str, *, name: str) -> Profile:
+    """Read one profile's TOML text; `filename` is for messages, `name` is what the model's books will say.
+
+    Raises:
+        UsageError: As `load_profile`.
+    """
+    try:
+        return Profile.model_validate({"name": name, **tomllib.loads(text)})
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{filename}: not TOML ({error}); compare with profiles/quick.toml") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        found = f"{key} = {first['input']!r}: {first['msg']}"
+        raise UsageError(f"{filename}: {found}; correct or remove it") from error
