@@ -1,0 +1,156 @@
+"""From folders to cases: which file is the mask and which the image of which case."""
+
+import os
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from curation.errors import UsageError
+
+SUFFIXES = (".nii.gz", ".nii")
+CHANNEL_SUFFIX = "_0000"  # nnU-Net's name for the first (here: only) channel of an image
+# Names that datasets give to every case's file, so that only the folder can name the case.
+GENERIC_MASK_STEMS = frozenset({"segmentation", "aggregated_seg", "seg", "label", "labels", "mask"})
+GENERIC_IMAGE_STEMS = frozenset({"imaging", "image", "ct", "volume"})
+
+
+@dataclass
+class CaseFiles:
+    """The files of one case; more than one mask or image is for the caller to refuse."""
+
+    name: str
+    masks: list[Path] = field(default_factory=list)
+    images: list[Path] = field(default_factory=list)
+
+
+def volume_stem(path: Path) -> str | None:
+    """The file's name without .nii or .nii.gz; None for any other file."""
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
+            return path.name[: -len(suffix)]
+    return None
+
+
+def list_volumes(folder: Path, what: str) -> list[Path]:
+    """All NIfTI files under a folder, sorted; or the one file, where a file is given.
+
+    Links to folders are not followed: they can loop.
+
+    Raises:
+        UsageError: The folder is absent or holds no NIfTI file.
+    """
+    if folder.is_file():
+        if volume_stem(folder) is None:
+            raise UsageError(f"{folder}: not a .nii.gz or .nii file; give {what} as NIfTI")
+        return [folder]
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; give the folder that holds the {what}")
+    found = [
+        Path(parent) / name
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if not name.startswith(".") and volume_stem(Path(name)) is not None
+    ]
+    if not found:
+        raise UsageError(f"{folder}: holds no .nii.gz or .nii file; give the folder that holds the {what}")
+    return sorted(found)
+
+
+def find_cases(
+    labels: Path | None,
+    images: Path | None,
+    mask_pattern: str | None = None,
+    image_pattern: str | None = None,
+) -> list[CaseFiles]:
+    """Pair masks and images by case name.
+
+    ``NAME.nii.gz`` and ``NAME_0000.nii.gz`` are mask and image of NAME; where every file has the same
+    name (``NAME/segmentation.nii.gz``) the folder names the case; one mask file given with one image
+    file is a pair whatever they are called.
+
+    Args:
+        labels: Folder of masks, or one mask file; may be the images' folder too.
+        images: Folder of images, or one image file.
+        mask_pattern: How the source names its masks, e.g. ``{case}_seg.nii.gz``.
+        image_pattern: The same for images.
+
+    Returns:
+        One entry per case name, sorted by name.
+    """
+    cases: dict[str, CaseFiles] = defaultdict(lambda: CaseFiles(""))
+    if labels and images and labels.is_file() and images.is_file():
+        name = _without_channel(volume_stem(images) or images.name)
+        return [CaseFiles(name, [labels], [images])]
+    mixed = labels is not None and images is not None and labels.resolve() == images.resolve()
+    if labels:
+        files = list_volumes(labels, "masks")
+        for path, name in _masks(files, labels, mask_pattern, mixed):
+            cases[name].masks.append(path)
+        if not cases:
+            wanted = mask_pattern or "NAME.nii.gz"
+            raise UsageError(f"{labels}: holds images but no mask named {wanted}; give the masks' folder")
+    if images:
+        for path, name in _images(list_volumes(images, "images"), images, image_pattern, mixed):
+            cases[name].images.append(path)
+    for name, case in cases.items():
+        case.name = name
+    return [cases[name] for name in sorted(cases)]
+
+
+def _without_channel(stem: str) -> str:
+    return stem.removesuffix(CHANNEL_SUFFIX)
+
+
+def _by_pattern(files: list[Path], root: Path, pattern: str) -> list[tuple[Path, str]]:
+    """The files that fit the source's own pattern, with the case name that stands for ``{case}``."""
+    head, _, tail = pattern.partition("{case}")
+    found = []
+    for path in files:
+        text = path.relative_to(root).as_posix() if "/" in pattern and path != root else path.name
+        if text.startswith(head) and text.endswith(tail) and len(text) > len(head) + len(tail):
+            found.append((path, text[len(head) : len(text) - len(tail)]))
+    return found
+
+
+def _named_by_folder(files: list[Path], root: Path, generic: frozenset[str]) -> set[str]:
+    """Stems that say nothing of the case: the usual ones, and any that every case folder repeats."""
+    stems = Counter(volume_stem(path) for path in files)
+    folders = {path.parent for path in files}
+    return {
+        stem
+        for stem, n in stems.items()
+        if stem and (stem.lower() in generic or (n > 1 and n == len(folders))) and folders != {root}
+    }
+
+
+def _masks(files: list[Path], root: Path, pattern: str | None, mixed: bool) -> list[tuple[Path, str]]:
+    if pattern:
+        return _by_pattern(files, root, pattern)
+    by_folder = _named_by_folder(files, root, GENERIC_MASK_STEMS)
+    stems = {volume_stem(path) for path in files}
+    found = []
+    for path in files:
+        stem = volume_stem(path) or ""
+        if stem in by_folder:
+            if not (mixed and stem.lower() in GENERIC_IMAGE_STEMS):
+                found.append((path, path.parent.name))
+        elif stem.endswith(CHANNEL_SUFFIX) and (mixed or _without_channel(stem) in stems):
+            continue  # the image that lies beside its mask
+        else:
+            found.append((path, _without_channel(stem)))
+    return found
+
+
+def _images(files: list[Path], root: Path, pattern: str | None, mixed: bool) -> list[tuple[Path, str]]:
+    if pattern:
+        return _by_pattern(files, root, pattern)
+    by_folder = _named_by_folder(files, root, GENERIC_IMAGE_STEMS)
+    found = []
+    for path in files:
+        stem = volume_stem(path) or ""
+        if stem in by_folder:
+            if not (mixed and stem.lower() in GENERIC_MASK_STEMS):
+                found.append((path, path.parent.name))
+        elif not mixed or stem.endswith(CHANNEL_SUFFIX):
+            found.append((path, _without_channel(stem)))
+    return found
