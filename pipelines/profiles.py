@@ -1,4 +1,4 @@
-"""Training profiles: TOML files (or a job file's dictionary) read into typed, frozen settings. No torch here."""
+"""Training profiles: TOML files (or a job file's dictionary) read into typed settings. No torch here."""
 
 import tomllib
 from importlib import resources
@@ -21,7 +21,7 @@ class Settings(BaseModel):
 
 
 class TeacherProfile(Settings):
-    """How nnU-Net is planned and trained. The defaults are nnU-Net's own (nnUNetTrainer, ExperimentPlanner)."""
+    """How nnU-Net is planned and trained. Defaults are nnU-Net's own (nnUNetTrainer, ExperimentPlanner)."""
 
     epochs: Positive = 1000
     steps_per_epoch: Positive = 250
@@ -47,7 +47,7 @@ class TeacherProfile(Settings):
 class PredictProfile(Settings):
     """How a trained model is applied to a case."""
 
-    # Average over mirrored inputs, and the sliding window's step as a share of the patch: the teacher's alone.
+    # The teacher's alone: average over mirrored inputs; sliding-window step as a share of the patch.
     tta: bool = True
     tile_step: float = Field(default=0.5, gt=0, le=1)
     keep_largest: bool = True
