@@ -1,0 +1,115 @@
+"""The student's two networks: sizes worked out by hand, shapes, blocks."""
+
+import pytest
+import torch
+from torch import nn
+
+from pipelines.training.networks.blocks import (
+    InstanceNorm,
+    ResidualBlock,
+    anisotropic_block,
+    count_parameters,
+    residual_stage,
+)
+from pipelines.training.networks.coarse_unet import CoarseUNet
+from pipelines.training.networks.efficient_seg import ContextBlock, EfficientSegNet
+
+NARROW = (4, 6, 8, 12, 16)
+
+
+def test_encoder_stage_from_c_to_2c_has_380_c_squared_weights():
+    # first block 27·c·2c + 27·(2c)² + shortcut 2c² = 164c²; second block 2·27·(2c)² = 216c²
+    assert count_parameters(residual_stage(16, 32, stride=2, dropout=0.2)) == 380 * 16**2
+
+
+def test_anisotropic_block_is_3x3x1_then_1x1x3_beside_a_projected_shortcut():
+    block = anisotropic_block(16, dropout=0.2)
+    extents = [m.kernel_size for m in block.modules() if isinstance(m, nn.Conv3d)]
+    assert extents == [(3, 3, 1), (1, 1, 3), (1, 1, 1)]
+    assert count_parameters(block) == (9 + 3 + 1) * 16**2
+
+
+def test_anisotropic_block_looks_one_voxel_far_along_each_axis():
+    """One changed voxel reaches its 3×3×3 neighbourhood; without instance norm, which reaches everything."""
+    block = anisotropic_block(2, dropout=0).eval()
+    for norm in [m for m in block.modules() if isinstance(m, InstanceNorm)]:
+        norm.forward = lambda x: x  # type: ignore[method-assign]
+    volume = torch.ones(1, 2, 7, 7, 7)
+    changed = volume.clone()
+    changed[:, :, 3, 3, 3] = 5.0
+    with torch.no_grad():
+        reached = (block(changed) - block(volume)).abs().sum((0, 1)).nonzero()
+    assert reached.min(0).values.tolist() == [2, 2, 2]
+    assert reached.max(0).values.tolist() == [4, 4, 4]
+
+
+def test_a_shortcut_cannot_change_channels_without_projection():
+    with pytest.raises(ValueError, match="16 to 32 channels"):
+        ResidualBlock(16, 32, dropout=0.2, project=False)
+
+
+def test_context_block_of_256_channels_has_749568_weights():
+    # reduce and widen 2·256·64; two 1×1×1 into the branches 2·64²; 3×3×3: three pyramid levels, one behind
+    # each branch, one after joining = 6·27·64²; three lines 3·3·64²; join 128·64
+    by_hand = 2 * 256 * 64 + 2 * 64**2 + 6 * 27 * 64**2 + 9 * 64**2 + 128 * 64
+    assert by_hand == 749_568
+    assert count_parameters(ContextBlock(256, dropout=0.2)) == by_hand
+
+
+def test_full_width_efficient_seg_net_has_9_37_million_parameters():
+    # encoder: stage 1 is 27·16 + 27·16² + 16 + 2·27·16² = 21,184; stages 2–5 are 380·(16² + 32² + 64² + 128²)
+    encoder = 21_184 + 380 * (16**2 + 32**2 + 64**2 + 128**2)
+    # decoder: 1×1×1 from 2c to c and a block of 13·c², for c = 128, 64, 32, 16; head 16·15
+    decoder = (2 + 13) * (128**2 + 64**2 + 32**2 + 16**2) + 16 * 15
+    assert encoder + 749_568 + decoder == 9_366_192
+    assert count_parameters(EfficientSegNet(classes=15)) == 9_366_192
+
+
+def test_full_width_coarse_unet_has_2_68_million_parameters():
+    # encoder: 27·8 + 27·8² + 8 + 2·27·8² = 5,408, then 380·c²; decoder: from 3c (2c from below, c from the
+    # skip) to c: 27·3c² + 27·c² + shortcut 3c² = 111·c²; head 8·15
+    squares = 8**2 + 16**2 + 32**2 + 64**2
+    assert 5_408 + 380 * squares + 111 * squares + 120 == 2_676_568
+    assert count_parameters(CoarseUNet(classes=15)) == 2_676_568
+
+
+@pytest.mark.parametrize("network", [EfficientSegNet, CoarseUNet])
+@pytest.mark.parametrize("size", [(32, 32, 32), (17, 24, 41), (64, 48, 33)])
+def test_any_size_comes_back_with_one_channel_per_class(network, size):
+    with torch.no_grad():
+        logits = network(15, NARROW).eval()(torch.randn(2, 1, *size))
+    assert logits.shape == (2, 15, *size)
+    assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("network", [EfficientSegNet, CoarseUNet])
+def test_too_small_an_input_is_refused_with_the_size_it_needs(network):
+    with pytest.raises(ValueError, match=r"\(16, 40, 40\) voxels is too small .* needs 17"):
+        network(15, NARROW)(torch.zeros(1, 1, 16, 40, 40))
+
+
+def test_every_weight_of_both_networks_learns():
+    """A module that is built but not used would get no gradient."""
+    for network in (EfficientSegNet(3, NARROW), CoarseUNet(3, NARROW)):
+        network(torch.randn(1, 1, 40, 40, 40)).square().sum().backward()
+        assert [name for name, p in network.named_parameters() if p.grad is None] == []
+
+
+def test_skips_are_added_in_the_fine_network_and_concatenated_in_the_coarse_one():
+    # The first decoder block takes c channels where skips are added, 2c + c where they are concatenated.
+    fine, coarse = EfficientSegNet(2, NARROW), CoarseUNet(2, NARROW)
+    assert next(m for m in fine.decoder[0].modules() if isinstance(m, nn.Conv3d)).in_channels == 12
+    assert next(m for m in coarse.decoder[0].modules() if isinstance(m, nn.Conv3d)).in_channels == 16 + 12
+
+
+def test_weights_start_he_normal():
+    """Standard deviation √(2 / inputs per output): 27 · 128 for a 3×3×3 convolution of 128 channels."""
+    torch.manual_seed(0)
+    weight = EfficientSegNet(2).encoder[3][1].unit[0][0].weight
+    assert weight.shape == (128, 128, 3, 3, 3)
+    assert weight.std().item() == pytest.approx((2 / (27 * 128)) ** 0.5, rel=0.01)
+
+
+def test_dropout_is_a_setting():
+    assert any(isinstance(m, nn.Dropout3d) and m.p == 0.2 for m in EfficientSegNet(2, NARROW).modules())
+    assert not any(isinstance(m, nn.Dropout3d) for m in EfficientSegNet(2, NARROW, dropout=0).modules())
