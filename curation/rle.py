@@ -24,8 +24,9 @@ class RunLengths:
     Foreground only, sorted by (row, start); a run never crosses a row, and touching runs of one value in one
     row are joined. So equal masks have equal runs (`same_as`), and hashes of runs are hashes of voxels.
 
-    `shape` is (X, Y, Z) of the file's own axes, X fastest on disk. `value` is never 0, and uint8 in a stored
-    mask, any integer type in an incoming one. `row` is y + Y * z. `start` and `stop` count along X, half open.
+    `shape` is (X, Y, Z) of the file's own axes, X fastest on disk. `value` is never 0, and uint8 in
+    a stored mask, any integer type in an incoming one. `row` is y + Y * z. `start` and `stop` count along X,
+    half open.
     """
 
     shape: tuple[int, int, int]
