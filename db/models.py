@@ -1,4 +1,4 @@
-"""The catalog's tables: what is recorded of every source, case, mask version and class, with units and constraints."""
+"""The catalog's tables: what is recorded of sources, cases, versions and classes; units, constraints."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -8,16 +8,19 @@ from sqlalchemy import (
     JSON,
     CheckConstraint,
     DateTime,
+    Dialect,
     Enum,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     MetaData,
     SmallInteger,
     String,
     Text,
+    TypeDecorator,
     UniqueConstraint,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from curation.status import Evidence, Origin, Severity, Status
 
@@ -88,11 +91,32 @@ class Split(StrEnum):
     VAL = "val"
 
 
-
-
 def utc_now() -> datetime:
     """The present moment, in UTC, aware."""
     return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC, aware on both databases (SQLite alone would hand back naive ones).
+
+    Raises:
+        ValueError: A naive moment is to be stored; nobody could say which one it is.
+    """
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone; use datetime.now(UTC)")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def _values(members: type[StrEnum]) -> list[str]:
@@ -111,9 +135,12 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    # SQLAlchemy stores enum *names* unless told to store values.
+    # SQLAlchemy stores enum *names* unless told to store values, and None in a JSON column as JSON's null
+    # instead of SQL's.
     type_annotation_map = {
-        enum: Enum(enum, native_enum=False, create_constraint=True, values_callable=_values, length=16, name=name)
+        enum: Enum(
+            enum, native_enum=False, create_constraint=True, values_callable=_values, length=16, name=name
+        )
         for enum, name in (
             (Status, "status"),
             (Origin, "origin"),
@@ -128,13 +155,23 @@ class Base(DeclarativeBase):
             (ItemState, "state"),
             (Split, "split"),
         )
-    } | {dict[str, Any]: JSON, list[Any]: JSON, datetime: DateTime(timezone=True)}
+    } | {
+        dict[str, Any]: JSON(none_as_null=True),
+        list[Any]: JSON(none_as_null=True),
+        datetime: UtcDateTime(),
+    }
+
+
+# A reader finds the rule at its table; only the wording is shared.
+_CLASS_IN_TABLE = "class_id BETWEEN 1 AND 14"
+_ADDRESSABLE = "name <> '' AND name NOT LIKE '%/%' AND name NOT LIKE '%@%'"
 
 
 class Source(Base):
     """A dataset as its users call it (KiTS, FLARE23)."""
 
     __tablename__ = "source"
+    __table_args__ = (CheckConstraint(_ADDRESSABLE, name="name_addressable"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(200), unique=True)
@@ -158,8 +195,6 @@ class SourceRevision(Base):
     protocol: Mapped[list[Any] | None] = mapped_column(comment="Class ids looked for; NULL if nobody said")
     created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
 
-    source: Mapped[Source] = relationship()
-
 
 class Case(Base):
     """One CT of one source; addressed SOURCE/NAME."""
@@ -167,27 +202,29 @@ class Case(Base):
     __tablename__ = "case"
     __table_args__ = (
         UniqueConstraint("source_id", "name"),
-        CheckConstraint("name NOT LIKE '%/%' AND name NOT LIKE '%@%'", name="name_addressable"),
-        Index("ix_case_name", "name"),
-        Index("ix_case_patient", "patient"),
+        CheckConstraint(_ADDRESSABLE, name="name_addressable"),
+        # Of its own versions, not of another case's. A cycle with mask_version: added once both tables exist.
+        ForeignKeyConstraint(
+            ["id", "newest_version_id"], ["mask_version.case_id", "mask_version.id"], use_alter=True
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     source_id: Mapped[int] = mapped_column(ForeignKey("source.id"))
-    name: Mapped[str] = mapped_column(String(300))
-    patient: Mapped[str] = mapped_column(String(600), comment="Identity across sources; default SOURCE/NAME")
+    name: Mapped[str] = mapped_column(String(300), index=True)
+    patient: Mapped[str] = mapped_column(
+        String(600), index=True, comment="Identity across sources; default SOURCE/NAME"
+    )
     role: Mapped[Role] = mapped_column(default=Role.TRAIN)
     licence: Mapped[str | None] = mapped_column(String(200), comment="NULL: the source's licence holds")
     extra: Mapped[dict[str, Any]] = mapped_column(default=dict, comment="Further columns of --cases")
-    looked_for: Mapped[list[Any] | None] = mapped_column(comment="Class ids; NULL: the revision's protocol holds")
+    looked_for: Mapped[list[Any] | None] = mapped_column(
+        comment="Class ids; NULL: the revision's protocol holds"
+    )
     image_path: Mapped[str | None] = mapped_column(Text, comment="Relative to the source's image_root")
     # Moved with every new version in the same transaction; it is also how a stale writer is noticed.
-    newest_version_id: Mapped[int | None] = mapped_column(
-        ForeignKey("mask_version.id", use_alter=True), index=True
-    )
+    newest_version_id: Mapped[int | None] = mapped_column(index=True)
     created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
-
-    source: Mapped[Source] = relationship()
 
 
 class MaskVersion(Base):
@@ -196,19 +233,25 @@ class MaskVersion(Base):
     __tablename__ = "mask_version"
     __table_args__ = (
         UniqueConstraint("case_id", "number"),
+        UniqueConstraint("case_id", "id"),  # what "a version of this very case" refers to
+        ForeignKeyConstraint(["case_id", "parent_id"], ["mask_version.case_id", "mask_version.id"]),
         CheckConstraint("number >= 1", name="number_from_one"),
         CheckConstraint("(number = 1) = (parent_id IS NULL)", name="first_has_no_parent"),
         CheckConstraint("(file_hash IS NULL) = (voxel_hash IS NULL)", name="file_has_voxels"),
+        CheckConstraint("shape_x > 0 AND shape_y > 0 AND shape_z > 0", name="shape_positive"),
+        CheckConstraint("spacing_x > 0 AND spacing_y > 0 AND spacing_z > 0", name="spacing_positive"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("case.id"))
     number: Mapped[int]
-    parent_id: Mapped[int | None] = mapped_column(ForeignKey("mask_version.id"))
+    parent_id: Mapped[int | None]
     kind: Mapped[VersionKind]
     incoming_hash: Mapped[str | None] = mapped_column(String(64), comment="SHA-256 of the bytes that came in")
     file_hash: Mapped[str | None] = mapped_column(String(64), comment="SHA-256 of the stored bytes")
-    voxel_hash: Mapped[str | None] = mapped_column(String(64), index=True, comment="BLAKE3 of voxels, shape, affine")
+    voxel_hash: Mapped[str | None] = mapped_column(
+        String(64), index=True, comment="BLAKE3 of voxels, shape, affine"
+    )
     revision_id: Mapped[int | None] = mapped_column(ForeignKey("source_revision.id"))
     run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
     author: Mapped[str] = mapped_column(String(200))
@@ -225,9 +268,6 @@ class MaskVersion(Base):
     orientation: Mapped[str] = mapped_column(String(3), comment="Axis codes of the file, e.g. IPL")
     affine: Mapped[list[Any]] = mapped_column(comment="Voxel to RAS+ mm, 16 numbers, row by row")
 
-    case: Mapped[Case] = relationship(foreign_keys=[case_id])
-    annotations: Mapped[list["Annotation"]] = relationship(order_by="Annotation.class_id")
-
 
 class Annotation(Base):
     """What is known of one class in one mask version.
@@ -237,12 +277,24 @@ class Annotation(Base):
 
     __tablename__ = "annotation"
     __table_args__ = (
-        CheckConstraint("class_id BETWEEN 1 AND 14", name="class_in_table"),
+        CheckConstraint(_CLASS_IN_TABLE, name="class_in_table"),
         CheckConstraint("(status = 'annotated') = (voxels > 0)", name="annotated_has_voxels"),
+        CheckConstraint("(status = 'annotated') = (evidence = 'voxels')", name="annotated_by_voxels"),
+        CheckConstraint("(status = 'annotated') = (class_hash IS NOT NULL)", name="annotated_has_hash"),
         CheckConstraint("(status = 'annotated') = (origin IS NOT NULL)", name="drawn_by_someone"),
-        CheckConstraint("(origin = 'pseudo') = (prediction_id IS NOT NULL) OR origin IS NULL", name="pseudo_has_prediction"),
+        CheckConstraint(
+            "(origin IS NOT NULL AND origin = 'pseudo') = (prediction_id IS NOT NULL)",
+            name="pseudo_has_prediction",
+        ),
+        CheckConstraint(
+            "(origin IS NOT NULL AND origin = 'corrected') = (author IS NOT NULL)",
+            name="corrected_has_author",
+        ),
         CheckConstraint("voxels >= 0 AND volume_ml >= 0", name="volume_not_negative"),
-        Index("ix_annotation_class_id_status", "class_id", "status", "version_id"),
+        CheckConstraint(
+            "components >= 1 AND largest_share > 0 AND largest_share <= 1", name="pieces_in_range"
+        ),
+        Index(None, "class_id", "status", "version_id"),
     )
 
     version_id: Mapped[int] = mapped_column(ForeignKey("mask_version.id"), primary_key=True)
@@ -250,11 +302,13 @@ class Annotation(Base):
     status: Mapped[Status]
     origin: Mapped[Origin | None] = mapped_column(comment="NULL unless annotated")
     evidence: Mapped[Evidence]
-    prediction_id: Mapped[int | None] = mapped_column(ForeignKey("prediction.id"))
+    prediction_id: Mapped[int | None] = mapped_column(ForeignKey("prediction.id"), index=True)
     author: Mapped[str | None] = mapped_column(String(200), comment="Who corrected it; NULL unless corrected")
     voxels: Mapped[int] = mapped_column(default=0)
     volume_ml: Mapped[float] = mapped_column(default=0.0, comment="Millilitres")
-    bbox: Mapped[list[Any] | None] = mapped_column(comment="Voxels of the file's axes: [x0, y0, z0, x1, y1, z1), half open")
+    bbox: Mapped[list[Any] | None] = mapped_column(
+        comment="Voxels of the file's axes: [x0, y0, z0, x1, y1, z1), half open"
+    )
     centroid: Mapped[list[Any] | None] = mapped_column(comment="RAS+ mm: [x, y, z]")
     components: Mapped[int | None] = mapped_column(comment="26-connected pieces; NULL where not counted")
     largest_share: Mapped[float | None] = mapped_column(comment="Share of the largest piece, 0 to 1")
@@ -268,7 +322,10 @@ class ReservedVoxels(Base):
     """Voxels of a version that carry no class: unresolved pairs (200–239) and ignore (255)."""
 
     __tablename__ = "reserved_voxels"
-    __table_args__ = (CheckConstraint("value BETWEEN 200 AND 239 OR value = 255", name="value_reserved"),)
+    __table_args__ = (
+        CheckConstraint("value BETWEEN 200 AND 239 OR value = 255", name="value_reserved"),
+        CheckConstraint("voxels > 0", name="voxels_positive"),
+    )
 
     version_id: Mapped[int] = mapped_column(ForeignKey("mask_version.id"), primary_key=True)
     value: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
@@ -280,17 +337,21 @@ class Conflict(Base):
     """Voxels that were offered to a version and not written, because something else stood there."""
 
     __tablename__ = "conflict"
-    __table_args__ = (CheckConstraint("voxels > 0", name="voxels_positive"),)
+    __table_args__ = (
+        CheckConstraint("voxels > 0", name="voxels_positive"),
+        CheckConstraint("offered BETWEEN 1 AND 14", name="offered_in_table"),
+        CheckConstraint("kept > 0 AND kept <> offered", name="kept_something_else"),
+    )
 
     version_id: Mapped[int] = mapped_column(ForeignKey("mask_version.id"), primary_key=True)
     kept: Mapped[int] = mapped_column(SmallInteger, primary_key=True, comment="Voxel value that stayed")
-    offered: Mapped[int] = mapped_column(SmallInteger, primary_key=True, comment="Class id that was turned away")
+    offered: Mapped[int] = mapped_column(SmallInteger, primary_key=True, comment="Class id turned away")
     voxels: Mapped[int]
     ml: Mapped[float] = mapped_column(comment="Millilitres")
 
 
 class Model(Base):
-    """Something that predicts masks: a teacher or student trained here, or a name for imported predictions."""
+    """What predicts masks: a teacher or student trained here, or a name for imported predictions."""
 
     __tablename__ = "model"
 
@@ -313,7 +374,7 @@ class Prediction(Base):
     """One model's mask for one case. The newest of a (case, model) pair counts."""
 
     __tablename__ = "prediction"
-    __table_args__ = (Index("ix_prediction_case_model", "case_id", "model_id"),)
+    __table_args__ = (Index(None, "case_id", "model_id", "id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("case.id"))
@@ -325,41 +386,55 @@ class Prediction(Base):
     compared_version_id: Mapped[int | None] = mapped_column(
         ForeignKey("mask_version.id"), comment="What agreement was measured against"
     )
-    seconds: Mapped[float | None]
-    peak_memory_mb: Mapped[float | None]
+    seconds: Mapped[float | None] = mapped_column(comment="Wall time of the prediction, s")
+    peak_memory_mb: Mapped[float | None] = mapped_column(comment="MB")
     run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
     created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
-
-    classes: Mapped[list["PredictionClass"]] = relationship(order_by="PredictionClass.class_id")
 
 
 class PredictionClass(Base):
     """What one prediction says of one class; 0 voxels: the model found it nowhere."""
 
     __tablename__ = "prediction_class"
+    __table_args__ = (
+        CheckConstraint(_CLASS_IN_TABLE, name="class_in_table"),
+        CheckConstraint("voxels >= 0 AND volume_ml >= 0", name="volume_not_negative"),
+        CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_in_range"),
+        CheckConstraint("tta_disagreement BETWEEN 0 AND 1", name="tta_disagreement_in_range"),
+        CheckConstraint("agreement BETWEEN 0 AND 1", name="agreement_in_range"),
+    )
 
     prediction_id: Mapped[int] = mapped_column(ForeignKey("prediction.id"), primary_key=True)
     class_id: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
     voxels: Mapped[int]
     volume_ml: Mapped[float] = mapped_column(comment="Millilitres")
-    confidence: Mapped[float | None] = mapped_column(comment="Mean probability over the class's voxels, 0 to 1")
-    tta_disagreement: Mapped[float | None] = mapped_column(comment="Share of voxels the mirrored passes dispute")
-    agreement: Mapped[float | None] = mapped_column(comment="Dice with the annotated class of compared_version_id")
+    confidence: Mapped[float | None] = mapped_column(comment="Mean probability over its voxels, 0 to 1")
+    tta_disagreement: Mapped[float | None] = mapped_column(
+        comment="Share of its voxels that mirrored passes dispute, 0 to 1"
+    )
+    agreement: Mapped[float | None] = mapped_column(
+        comment="Dice with the annotated class of compared_version_id, 0 to 1"
+    )
 
 
 class Decision(Base):
     """A person's verdict on a class; it holds for later versions while the class is unchanged."""
 
     __tablename__ = "decision"
-    __table_args__ = (Index("ix_decision_case_class", "case_id", "class_id", "class_hash"),)
+    __table_args__ = (
+        CheckConstraint(_CLASS_IN_TABLE, name="class_in_table"),
+        Index(None, "case_id", "class_id", "class_hash"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("case.id"))
     class_id: Mapped[int] = mapped_column(SmallInteger)
-    class_hash: Mapped[str | None] = mapped_column(String(64))
+    class_hash: Mapped[str | None] = mapped_column(String(64), comment="NULL: the class had no voxels")
     verdict: Mapped[Verdict]
     reason: Mapped[str] = mapped_column(Text)
-    model_id: Mapped[int | None] = mapped_column(ForeignKey("model.id"), comment="Whose pseudo label was rejected")
+    model_id: Mapped[int | None] = mapped_column(
+        ForeignKey("model.id"), comment="Whose pseudo label was judged"
+    )
     person: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
 
@@ -368,12 +443,17 @@ class FindingRow(Base):
     """What a quality check noticed in one version."""
 
     __tablename__ = "finding"
-    __table_args__ = (Index("ix_finding_version_state", "version_id", "state"), Index("ix_finding_check", "check"))
+    __table_args__ = (
+        CheckConstraint(_CLASS_IN_TABLE, name="class_in_table"),
+        CheckConstraint("(state = 'open') = (decided_at IS NULL)", name="decided_unless_open"),
+        CheckConstraint("(person IS NULL) = (decided_at IS NULL)", name="decided_by_someone"),
+        Index(None, "version_id", "state"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     version_id: Mapped[int] = mapped_column(ForeignKey("mask_version.id"))
     class_id: Mapped[int | None] = mapped_column(SmallInteger, comment="NULL: the whole mask")
-    check: Mapped[str] = mapped_column(String(60))
+    check: Mapped[str] = mapped_column(String(60), index=True)
     severity: Mapped[Severity]
     value: Mapped[float]
     limit: Mapped[float]
@@ -387,18 +467,21 @@ class Run(Base):
     """One execution of a stage. `key` names the work, so that starting it again finds what is left."""
 
     __tablename__ = "run"
-    __table_args__ = (Index("ix_run_key", "key"),)
+    __table_args__ = (
+        CheckConstraint("(state = 'running') = (finished_at IS NULL)", name="finished_unless_running"),
+        Index(None, "stage", "key"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     stage: Mapped[str] = mapped_column(String(60))
-    key: Mapped[str | None] = mapped_column(String(300))
+    key: Mapped[str | None] = mapped_column(String(300), comment="NULL: never resumed")
     state: Mapped[RunState] = mapped_column(default=RunState.RUNNING)
     parameters: Mapped[dict[str, Any]] = mapped_column(default=dict)
     author: Mapped[str] = mapped_column(String(200))
     program_version: Mapped[str] = mapped_column(String(100))
     total: Mapped[int | None] = mapped_column(comment="Items to do; NULL where unknown")
     message: Mapped[str] = mapped_column(Text, default="")
-    progress: Mapped[dict[str, Any]] = mapped_column(default=dict, comment="Latest progress event of a training")
+    progress: Mapped[dict[str, Any]] = mapped_column(default=dict, comment="The latest progress event")
     started_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
     finished_at: Mapped[datetime | None] = mapped_column(comment="UTC")
 
@@ -407,7 +490,7 @@ class RunItem(Base):
     """What a run did with one case or file, and why not where it did not."""
 
     __tablename__ = "run_item"
-    __table_args__ = (Index("ix_run_item_run", "run_id", "state"),)
+    __table_args__ = (Index(None, "run_id", "state"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
@@ -415,7 +498,7 @@ class RunItem(Base):
     subject: Mapped[str] = mapped_column(Text, comment="File or case")
     state: Mapped[ItemState]
     reason: Mapped[str] = mapped_column(Text, default="")
-    seconds: Mapped[float | None]
+    seconds: Mapped[float | None] = mapped_column(comment="Wall time, s")
     created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
 
 
@@ -423,9 +506,7 @@ class Dataset(Base):
     """A named training set; its states are dataset versions."""
 
     __tablename__ = "dataset"
-    __table_args__ = (
-        CheckConstraint("name NOT LIKE '%/%' AND name NOT LIKE '%@%'", name="name_addressable"),
-    )
+    __table_args__ = (CheckConstraint(_ADDRESSABLE, name="name_addressable"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(200), unique=True)
@@ -436,34 +517,42 @@ class DatasetVersion(Base):
     """A frozen training set: which version of which case, in which split; never changed."""
 
     __tablename__ = "dataset_version"
-    __table_args__ = (UniqueConstraint("dataset_id", "number"),)
+    __table_args__ = (
+        UniqueConstraint("dataset_id", "number"),
+        CheckConstraint("number >= 1", name="number_from_one"),
+        CheckConstraint("val_share IS NULL OR folds IS NULL", name="share_or_folds"),
+        CheckConstraint("val_share >= 0 AND val_share < 1", name="val_share_in_range"),
+        CheckConstraint("folds >= 2", name="folds_from_two"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     dataset_id: Mapped[int] = mapped_column(ForeignKey("dataset.id"))
     number: Mapped[int]
     query: Mapped[str] = mapped_column(Text)
     origins: Mapped[list[Any]] = mapped_column(comment="Origins whose classes count; others are missing")
-    val_share: Mapped[float | None]
-    folds: Mapped[int | None]
+    val_share: Mapped[float | None] = mapped_column(comment="Share of the members, 0 to 1; NULL with folds")
+    folds: Mapped[int | None] = mapped_column(comment="NULL without cross validation")
     seed: Mapped[int]
     manifest_hash: Mapped[str] = mapped_column(String(64), comment="SHA-256 of the canonical manifest")
     author: Mapped[str] = mapped_column(String(200))
     message: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
 
-    dataset: Mapped[Dataset] = relationship()
-
 
 class Member(Base):
     """One case of a frozen dataset, pinned to one mask version."""
 
     __tablename__ = "member"
+    __table_args__ = (
+        ForeignKeyConstraint(["case_id", "version_id"], ["mask_version.case_id", "mask_version.id"]),
+        CheckConstraint("fold >= 0", name="fold_from_zero"),
+    )
 
     dataset_version_id: Mapped[int] = mapped_column(ForeignKey("dataset_version.id"), primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("case.id"), primary_key=True)
-    version_id: Mapped[int] = mapped_column(ForeignKey("mask_version.id"), index=True)
+    version_id: Mapped[int] = mapped_column(index=True)
     split: Mapped[Split]
-    fold: Mapped[int | None]
+    fold: Mapped[int | None] = mapped_column(comment="The fold that validates on it, from 0")
 
 
 class Evaluation(Base):
@@ -472,6 +561,8 @@ class Evaluation(Base):
     __tablename__ = "evaluation"
     __table_args__ = (
         UniqueConstraint("model_id", "case_id", "class_id", "protocol"),
+        CheckConstraint(_CLASS_IN_TABLE, name="class_in_table"),
+        CheckConstraint("protocol IN ('flare23', 'known')", name="protocol_known"),
         CheckConstraint("dsc BETWEEN 0 AND 1 AND nsd BETWEEN 0 AND 1", name="scores_in_range"),
     )
 
@@ -485,8 +576,8 @@ class Evaluation(Base):
     implementation: Mapped[str] = mapped_column(String(60))
     dsc: Mapped[float] = mapped_column(comment="0 to 1, 4 digits")
     nsd: Mapped[float] = mapped_column(comment="0 to 1, 4 digits")
-    seconds: Mapped[float | None]
-    peak_memory_mb: Mapped[float | None]
+    seconds: Mapped[float | None] = mapped_column(comment="Wall time of the prediction, s")
+    peak_memory_mb: Mapped[float | None] = mapped_column(comment="MB")
     run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
     created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
 

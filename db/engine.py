@@ -1,0 +1,111 @@
+"""How the catalog's database is opened: readers that never wait, writers that take turns."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+
+from curation.errors import CurationError, UsageError
+
+# How long a writer waits for the one before it; a batch of an ingest commits within a second.
+BUSY_TIMEOUT_S = 60.0
+
+
+class DatabaseUrlError(UsageError):
+    """A database URL that names neither SQLite nor PostgreSQL."""
+
+
+class DatabaseUnreachableError(CurationError):
+    """The database does not answer, is locked for too long, or the file is none."""
+
+
+def database_url(text: str) -> URL:
+    """Read a database URL; ``postgresql://`` and ``postgres://`` mean psycopg 3.
+
+    Raises:
+        DatabaseUrlError: It is no URL, or of another kind of database.
+    """
+    remedy = "give sqlite:///PATH or postgresql://USER@HOST/NAME"
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise DatabaseUrlError(f"database '{text}' is no URL; {remedy}") from error
+    if url.drivername in {"postgresql", "postgres"}:
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername not in {"sqlite", "postgresql+psycopg"}:
+        raise DatabaseUrlError(f"database URL of kind '{url.drivername}' is not supported; {remedy}")
+    return url
+
+
+def open_engine(url: str | URL) -> Engine:
+    """Make an engine whose connections follow the catalog's rules. Connects to nothing yet.
+
+    Args:
+        url: ``sqlite:///PATH`` or ``postgresql://USER@HOST/NAME``.
+
+    Raises:
+        DatabaseUrlError: See `database_url`.
+    """
+    target = database_url(url) if isinstance(url, str) else url
+    if target.get_backend_name() == "postgresql":
+        return create_engine(target, pool_pre_ping=True)
+    engine = create_engine(target, connect_args={"timeout": BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def for_writing(engine: Engine) -> Engine:
+    """The same engine for transactions that write: on SQLite they begin with ``BEGIN IMMEDIATE``.
+
+    A deferred transaction that reads first and writes later fails when another writer came between;
+    an immediate one waits its turn at the start.
+    """
+    return engine.execution_options(catalog_writer=True)
+
+
+def for_reading(engine: Engine) -> Engine:
+    """The same engine for transactions that only read, and see one state of the database throughout."""
+    if engine.dialect.name == "postgresql":
+        return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return engine
+
+
+def explain(error: SQLAlchemyError, engine: Engine) -> CurationError:
+    """Turn a driver's error about the database as a whole into one that says what to do."""
+    where = engine.url.render_as_string(hide_password=True)
+    found = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+    if isinstance(error, OperationalError) and "locked" in found:
+        return DatabaseUnreachableError(
+            f"{where}: another process has been writing for {BUSY_TIMEOUT_S:.0f} s; "
+            "wait until it ends and start this again"
+        )
+    return DatabaseUnreachableError(f"{where}: {found}; check the path or URL, and that the database runs")
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    # The driver would begin transactions by itself, too late and never IMMEDIATE; _begin_sqlite does.
+    connection.isolation_level = None
+    # WAL: readers and the writer do not wait for each other. With it, NORMAL cannot damage the file;
+    # a power cut may lose the last commits, never their order.
+    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "cache_size = -65536"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    if connection.get_execution_options().get("catalog_writer"):
+        connection.exec_driver_sql("PRAGMA query_only = OFF")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        # A reader that tries to write is told at once, as on PostgreSQL.
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+        connection.exec_driver_sql("BEGIN")
+
+
+def sqlite_path(engine: Engine) -> Path | None:
+    """The database file; None on PostgreSQL and for a database in memory."""
+    name = engine.url.database
+    return Path(name) if engine.dialect.name == "sqlite" and name and name != ":memory:" else None

@@ -1,0 +1,61 @@
+"""Everything that changes the catalog; each function takes a session of `Catalog.writing()` first."""
+
+from db.writes.cases import ensure_case, ensure_revision, ensure_source, move_source
+from db.writes.datasets import MemberValues, freeze_dataset
+from db.writes.models import (
+    NewEvaluation,
+    PredictionClassValues,
+    add_evaluations,
+    add_model,
+    add_prediction,
+    ensure_model,
+)
+from db.writes.runs import (
+    OpenRun,
+    add_event,
+    add_run_item,
+    finish_run,
+    open_run,
+    start_run,
+    update_progress,
+)
+from db.writes.versions import (
+    AnnotationValues,
+    ConflictValues,
+    NewVersion,
+    StaleParentError,
+    VersionRef,
+    add_decision,
+    add_version,
+    decide_finding,
+)
+
+__all__ = [
+    "AnnotationValues",
+    "ConflictValues",
+    "MemberValues",
+    "NewEvaluation",
+    "NewVersion",
+    "OpenRun",
+    "PredictionClassValues",
+    "StaleParentError",
+    "VersionRef",
+    "add_decision",
+    "add_evaluations",
+    "add_event",
+    "add_model",
+    "add_prediction",
+    "add_run_item",
+    "add_version",
+    "decide_finding",
+    "ensure_case",
+    "ensure_model",
+    "ensure_revision",
+    "ensure_source",
+    "finish_run",
+    "freeze_dataset",
+    "move_source",
+    "open_run",
+    "start_run",
+    "update_progress",
+]

@@ -1,0 +1,272 @@
+"""New mask versions with all that is known of them, and people's decisions about their classes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from curation.errors import CurationError
+from curation.labels import CLASS_IDS
+from curation.status import Evidence, Finding, Origin, Status
+from db.models import (
+    Annotation,
+    Case,
+    Conflict,
+    Decision,
+    FindingRow,
+    FindingState,
+    MaskVersion,
+    ReservedVoxels,
+    Source,
+    Verdict,
+    VersionKind,
+    utc_now,
+)
+from db.writes.insert import insert_returning_id
+
+if TYPE_CHECKING:
+    from curation.volumes import Geometry
+
+
+class StaleParentError(CurationError):
+    """A version was made from a state of the case that is no longer its newest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotationValues:
+    """What is known of one class; units and rules as in `db.models.Annotation`."""
+
+    class_id: int
+    status: Status
+    evidence: Evidence
+    origin: Origin | None = None
+    prediction_id: int | None = None
+    author: str | None = None
+    voxels: int = 0
+    volume_ml: float = 0.0
+    bbox: Sequence[int] | None = None
+    centroid: Sequence[float] | None = None
+    components: int | None = None
+    largest_share: float | None = None
+    touches_border: bool = False
+    mean_hu: float | None = None
+    std_hu: float | None = None
+    class_hash: str | None = None
+
+
+@dataclass(frozen=True)
+class ConflictValues:
+    """Voxels of class `offered` that were not written because `kept` stood there, and their millilitres."""
+
+    kept: int
+    offered: int
+    voxels: int
+    ml: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewVersion:
+    """A mask version to be added. Hashes are None where an image has no mask yet.
+
+    Attributes:
+        annotations: One of each of the 14 classes.
+        reserved: Reserved voxel value (200–239, 255) to its voxels, for those that occur.
+    """
+
+    kind: VersionKind
+    author: str
+    geometry: "Geometry"
+    annotations: Sequence[AnnotationValues]
+    message: str = ""
+    incoming_hash: str | None = None
+    file_hash: str | None = None
+    voxel_hash: str | None = None
+    reserved: Mapping[int, int] = field(default_factory=dict)
+    conflicts: Sequence[ConflictValues] = ()
+    findings: Sequence[Finding] = ()
+    revision_id: int | None = None
+    run_id: int | None = None
+
+
+@dataclass(frozen=True)
+class VersionRef:
+    """A version that was added: its row's id, its case and its number within the case."""
+
+    id: int
+    case_id: int
+    number: int
+
+
+def add_version(session: Session, case_id: int, parent_id: int | None, new: NewVersion) -> VersionRef:
+    """Add a version to a case and make it the newest.
+
+    Args:
+        session: A writing session; it may hold several versions.
+        case_id: The case.
+        parent_id: Version that this one was made from; None for the first. It must still be the newest.
+        new: All that is to be recorded.
+
+    Raises:
+        StaleParentError: Somebody else added a version since; names the case and both versions.
+        ValueError: The annotations are not one of each class.
+    """
+    if sorted(a.class_id for a in new.annotations) != list(CLASS_IDS):
+        raise ValueError(f"one annotation per class, not of {[a.class_id for a in new.annotations]}")
+    number = _next_number(session, case_id, parent_id)
+    geometry = new.geometry
+    shape, spacing = geometry.shape_ras, geometry.spacing_ras_mm
+    version_id = insert_returning_id(
+        session,
+        MaskVersion,
+        {
+            "case_id": case_id,
+            "number": number,
+            "parent_id": parent_id,
+            "kind": new.kind,
+            "incoming_hash": new.incoming_hash,
+            "file_hash": new.file_hash,
+            "voxel_hash": new.voxel_hash,
+            "revision_id": new.revision_id,
+            "run_id": new.run_id,
+            "author": new.author,
+            "message": new.message,
+            "shape_x": int(shape[0]),
+            "shape_y": int(shape[1]),
+            "shape_z": int(shape[2]),
+            "spacing_x": float(spacing[0]),
+            "spacing_y": float(spacing[1]),
+            "spacing_z": float(spacing[2]),
+            "orientation": geometry.axis_codes,
+            "affine": [float(value) for row in geometry.affine for value in row],
+        },
+    )
+    session.execute(insert(Annotation), [_annotation_row(version_id, a) for a in new.annotations])
+    voxel_ml = float(geometry.voxel_ml)
+    _insert_all(
+        session, ReservedVoxels,
+        [
+            {"version_id": version_id, "value": int(value), "voxels": int(n), "volume_ml": int(n) * voxel_ml}
+            for value, n in new.reserved.items()
+        ],
+    )  # fmt: skip
+    _insert_all(
+        session, Conflict,
+        [
+            {
+                "version_id": version_id, "kept": int(c.kept), "offered": int(c.offered),
+                "voxels": int(c.voxels), "ml": float(c.ml),
+            }
+            for c in new.conflicts
+        ],
+    )  # fmt: skip
+    _insert_all(session, FindingRow, [_finding_row(version_id, f) for f in new.findings])
+    moved = session.execute(
+        update(Case)
+        .where(Case.id == case_id, Case.newest_version_id.is_not_distinct_from(parent_id))
+        .values(newest_version_id=version_id)
+    )
+    assert moved.rowcount == 1, "the case was locked or its parent checked above"  # type: ignore[attr-defined]
+    return VersionRef(version_id, case_id, number)
+
+
+def _next_number(session: Session, case_id: int, parent_id: int | None) -> int:
+    """Lock the case against other writers and number its next version.
+
+    SQLite's writers are alone anyway; on PostgreSQL the second one waits here for the first, and then
+    sees what the first has added.
+    """
+    found = session.execute(
+        select(Case.newest_version_id, Case.name).where(Case.id == case_id).with_for_update()
+    ).one()
+    involved = {found.newest_version_id, parent_id} - {None}
+    rows = session.execute(select(MaskVersion.id, MaskVersion.number).where(MaskVersion.id.in_(involved)))
+    number = {row.id: row.number for row in rows} if involved else {}
+    if found.newest_version_id == parent_id:
+        return number.get(parent_id, 0) + 1
+    source = select(Source.name).join(Case, Case.source_id == Source.id).where(Case.id == case_id)
+    expected = f"version {number[parent_id]}" if parent_id in number else "no version"
+    newest = f"version {number[found.newest_version_id]}" if involved - {parent_id} else "none"
+    raise StaleParentError(
+        f"{session.scalars(source).one()}/{found.name}: made from {expected}, but by now the newest is "
+        f"{newest}; look at what changed and do it again on the newest"
+    )
+
+
+def _annotation_row(version_id: int, a: AnnotationValues) -> dict[str, object]:
+    return {
+        "version_id": version_id,
+        "class_id": a.class_id,
+        "status": a.status,
+        "origin": a.origin,
+        "evidence": a.evidence,
+        "prediction_id": a.prediction_id,
+        "author": a.author,
+        "voxels": int(a.voxels),
+        "volume_ml": float(a.volume_ml),
+        "bbox": [int(i) for i in a.bbox] if a.bbox is not None else None,
+        "centroid": [float(x) for x in a.centroid] if a.centroid is not None else None,
+        "components": int(a.components) if a.components is not None else None,
+        "largest_share": float(a.largest_share) if a.largest_share is not None else None,
+        "touches_border": bool(a.touches_border),
+        "mean_hu": float(a.mean_hu) if a.mean_hu is not None else None,
+        "std_hu": float(a.std_hu) if a.std_hu is not None else None,
+        "class_hash": a.class_hash,
+    }
+
+
+def _finding_row(version_id: int, finding: Finding) -> dict[str, object]:
+    return {
+        "version_id": version_id,
+        "class_id": finding.class_id,
+        "check": finding.check,
+        "severity": finding.severity,
+        "value": float(finding.value),
+        "limit": float(finding.limit),
+        "message": finding.message,
+    }
+
+
+def _insert_all(
+    session: Session, table: type[ReservedVoxels | Conflict | FindingRow], rows: list[dict[str, object]]
+) -> None:
+    if rows:
+        session.execute(insert(table), rows)
+
+
+def add_decision(
+    session: Session,
+    case_id: int,
+    class_id: int,
+    class_hash: str | None,
+    verdict: Verdict,
+    *,
+    reason: str,
+    person: str,
+    model_id: int | None = None,
+) -> int:
+    """Book a person's verdict on a class as it is drawn now (`class_hash`); returns its id."""
+    return insert_returning_id(
+        session,
+        Decision,
+        {
+            "case_id": case_id,
+            "class_id": class_id,
+            "class_hash": class_hash,
+            "verdict": verdict,
+            "reason": reason,
+            "person": person,
+            "model_id": model_id,
+        },
+    )
+
+
+def decide_finding(session: Session, finding_id: int, state: FindingState, *, person: str) -> None:
+    """Dismiss a finding, call it fixed, or open it again."""
+    decided = state is not FindingState.OPEN
+    session.execute(
+        update(FindingRow)
+        .where(FindingRow.id == finding_id)
+        .values(state=state, person=person if decided else None, decided_at=utc_now() if decided else None)
+    )
