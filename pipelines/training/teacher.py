@@ -1,0 +1,125 @@
+"""The teacher: nnU-Net, planned, preprocessed and trained on the strong cases of one job."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from curation.labels import ORGAN_IDS
+from pipelines.training.jobs import Job, Reporter, TrainingError, write_whole
+from pipelines.training.teacher_dataset import (
+    AUGMENTERS_VARIABLE,
+    CONFIGURATION,
+    NnunetFolders,
+    lay_out,
+    plan,
+    preprocess,
+    write_json,
+)
+from pipelines.training.worker import MODEL_FILE
+
+WEIGHTS_FILE = "weights.pt"
+
+
+def train_teacher(job: Job, reporter: Reporter) -> None:
+    """Train on the job's cases and leave the model in `work_dir/model`.
+
+    Goes on where a killed run of the same job stopped: complete labels, fingerprint, plans and preprocessed
+    cases are kept, training resumes from the latest checkpoint and draws the batches it would have drawn.
+
+    Raises:
+        TrainingError: Too few cases, an unusable case, another job's folder, a loss that is not a number.
+    """
+    if len(job.split("train")) < 2:
+        raise TrainingError(
+            f"{len(job.split('train'))} training case(s); a teacher needs at least 2 with all organs"
+        )
+    _claim(job)
+    folders = NnunetFolders(job.work_dir / "nnunet")
+    # From here on nnU-Net may be imported.
+    folders.enter()
+    from pipelines.training.hardware import pick_device, use_all_threads
+
+    device = pick_device(job.device)
+    use_all_threads()
+    cases = lay_out([case for case in job.cases if case.split], folders, reporter)
+    plans = plan(cases, folders, job.profile.teacher, reporter)
+    preprocess(cases, folders, plans, reporter)
+    trainer = _train(job, folders, plans, device, reporter)
+    model_dir = job.work_dir / "model"
+    weights_hash = _package(job, trainer, plans, model_dir)
+    curves = trainer.curves()
+    metrics = {key: curves[-1][key] for key in ("loss", "val_loss", "val_dice")}
+    reporter.done(weights=str(model_dir), weights_hash=weights_hash, metrics=metrics, curves=curves)
+
+
+def _claim(job: Job) -> None:
+    """Make sure that a work folder serves one job: a half-done other one would be continued in its place."""
+    digest = hashlib.sha256(job.model_dump_json(exclude={"device"}).encode()).hexdigest()
+    file = job.work_dir / "job.sha256"
+    if not file.is_file():
+        write_whole(file, digest.encode())
+    elif file.read_text(encoding="utf-8") != digest:
+        raise TrainingError(f"{job.work_dir}: holds a training of another job; give it a folder of its own")
+
+
+def _train(job: Job, folders: NnunetFolders, plans: dict[str, Any], device: Any, reporter: Reporter) -> Any:
+    """Run nnU-Net's training loop, from the latest checkpoint if there is one; returns the trainer."""
+    from pipelines.training.teacher_trainer import FINAL, LATEST, LedgerTrainer, seed_everything
+
+    if device.type == "cpu":
+        # In this process: a second one for augmentation takes a core from the training, and in one
+        # process a resumed training draws what an uninterrupted one would have drawn.
+        os.environ[AUGMENTERS_VARIABLE] = "0"
+    else:
+        os.environ.pop(AUGMENTERS_VARIABLE, None)
+    seed_everything(job.seed)
+    dataset = json.loads((folders.raw / "dataset.json").read_text(encoding="utf-8"))
+    # nnUNetTrainer takes this key out of the plans.
+    trainer = LedgerTrainer({**plans, "continue_training": False}, CONFIGURATION, 0, dataset, device)
+    trainer.configure(job.profile.teacher, job.seed, reporter)
+    trainer.initialize()
+    output = Path(trainer.output_folder)
+    for checkpoint in (output / FINAL, output / LATEST):
+        if checkpoint.is_file():
+            trainer.load_checkpoint(str(checkpoint))
+            break
+    if not (output / FINAL).is_file():
+        trainer.run_training()
+    return trainer
+
+
+def _package(job: Job, trainer: Any, plans: dict[str, Any], model_dir: Path) -> str:
+    """Write the model folder (weights, plans, dataset, profile, model.json); returns the weights' sha256.
+
+    model.json comes last: a folder with it is complete.
+    """
+    import torch
+
+    beside = model_dir.with_name(".model.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    network = getattr(trainer.network, "_orig_mod", trainer.network)
+    weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    torch.save(weights, beside / WEIGHTS_FILE)
+    weights_hash = hashlib.sha256((beside / WEIGHTS_FILE).read_bytes()).hexdigest()
+    # Paths of the training's cases are nobody's business where the model goes.
+    dataset = {key: value for key, value in trainer.dataset_json.items() if key != "dataset"}
+    write_json(beside / "plans.json", plans)
+    write_json(beside / "dataset.json", dataset)
+    write_json(beside / "profile.json", job.profile.model_dump(mode="json"))
+    write_json(
+        beside / MODEL_FILE,
+        {
+            "kind": "teacher",
+            "classes": list(ORGAN_IDS),
+            "mirror_axes": list(trainer.mirror_axes),
+            "seed": job.seed,
+            "weights_hash": weights_hash,
+        },
+    )
+    shutil.rmtree(model_dir, ignore_errors=True)
+    beside.replace(model_dir)
+    return weights_hash

@@ -1,0 +1,69 @@
+"""nnU-Net's experiment planner, within what a profile fixes of patch, batch and channels."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
+
+from pipelines.profiles import TeacherProfile
+from pipelines.training.jobs import write_whole
+from pipelines.training.teacher_dataset import AUGMENTERS_VARIABLE
+
+
+class ProfilePlanner(ExperimentPlanner):
+    """The default planner; where the profile leaves a figure open, nnU-Net's own stands."""
+
+    def __init__(self, dataset: str, profile: TeacherProfile) -> None:
+        super().__init__(dataset)
+        self._profile = profile
+        if profile.base_features is not None:
+            self.UNet_base_num_features = profile.base_features
+        if profile.max_features is not None:
+            self.UNet_max_features_3d = profile.max_features
+
+    def get_plans_for_configuration(
+        self, spacing: Any, median_shape: Any, data_identifier: str, *rest: Any
+    ) -> dict[str, Any]:
+        """The planner's configuration; 3d_fullres with the profile's patch and batch."""
+        plan: dict[str, Any] = super().get_plans_for_configuration(
+            spacing, median_shape, data_identifier, *rest
+        )
+        if data_identifier != self.generate_data_identifier("3d_fullres"):
+            return plan
+        if self._profile.patch_size is not None:
+            forward, _ = self.determine_transpose()
+            self._set_patch(plan, [self._profile.patch_size[axis] for axis in forward])
+        if self._profile.batch_size is not None:
+            plan["batch_size"] = self._profile.batch_size
+        return plan
+
+    def _set_patch(self, plan: dict[str, Any], patch_size: list[int]) -> None:
+        """Give the plan this patch and the network depth that nnU-Net's rules make of it."""
+        _, strides, kernels, patch, _ = get_pool_and_conv_props(
+            plan["spacing"], patch_size, self.UNet_featuremap_min_edge_length, 999999
+        )
+        stages = len(strides)
+        features = [min(self.UNet_max_features_3d, self.UNet_base_num_features * 2**i) for i in range(stages)]
+        plan["patch_size"] = patch
+        plan["architecture"]["arch_kwargs"].update(
+            n_stages=stages,
+            features_per_stage=features,
+            kernel_sizes=kernels,
+            strides=strides,
+            n_conv_per_stage=self.UNet_blocks_per_stage_encoder[:stages],
+            n_conv_per_stage_decoder=self.UNet_blocks_per_stage_decoder[: stages - 1],
+        )
+
+    def save_plans(self, plans: dict[str, Any]) -> None:
+        """Left to `make_plans`, which writes them whole."""
+
+
+def make_plans(dataset: str, plans_file: Path, profile: TeacherProfile) -> None:
+    """Plan the dataset and write nnUNetPlans.json. The fingerprint and dataset.json have to be there."""
+    # The planner sets torch's threads to this while it sizes networks, and 0 is no number of threads.
+    os.environ[AUGMENTERS_VARIABLE] = "1"
+    plans = ProfilePlanner(dataset, profile).plan_experiment()
+    write_whole(plans_file, json.dumps(plans, indent=1, default=lambda value: value.tolist()).encode())
