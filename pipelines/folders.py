@@ -71,7 +71,8 @@ def find_cases(
     Args:
         labels: Folder of masks, or one mask file; may be the images' folder too.
         images: Folder of images, or one image file.
-        mask_pattern: How the source names its masks, e.g. ``{case}_seg.nii.gz``.
+        mask_pattern: How the source names its masks, e.g. ``{case}_seg.nii.gz``; where no file fits
+            (somebody has sorted them anew) the usual names are tried.
         image_pattern: The same for images.
 
     Returns:
@@ -104,7 +105,7 @@ def _without_channel(stem: str) -> str:
 def _by_pattern(files: list[Path], root: Path, pattern: str) -> list[tuple[Path, str]]:
     """The files that fit the source's own pattern, with the case name that stands for ``{case}``."""
     head, _, tail = pattern.partition("{case}")
-    found = []
+    found: list[tuple[Path, str]] = []
     for path in files:
         text = path.relative_to(root).as_posix() if "/" in pattern and path != root else path.name
         if text.startswith(head) and text.endswith(tail) and len(text) > len(head) + len(tail):
@@ -124,11 +125,11 @@ def _named_by_folder(files: list[Path], root: Path, generic: frozenset[str]) -> 
 
 
 def _masks(files: list[Path], root: Path, pattern: str | None, mixed: bool) -> list[tuple[Path, str]]:
-    if pattern:
-        return _by_pattern(files, root, pattern)
+    if pattern and (found := _by_pattern(files, root, pattern)):
+        return found
     by_folder = _named_by_folder(files, root, GENERIC_MASK_STEMS)
     stems = {volume_stem(path) for path in files}
-    found = []
+    found: list[tuple[Path, str]] = []
     for path in files:
         stem = volume_stem(path) or ""
         if stem in by_folder:
@@ -142,10 +143,10 @@ def _masks(files: list[Path], root: Path, pattern: str | None, mixed: bool) -> l
 
 
 def _images(files: list[Path], root: Path, pattern: str | None, mixed: bool) -> list[tuple[Path, str]]:
-    if pattern:
-        return _by_pattern(files, root, pattern)
+    if pattern and (found := _by_pattern(files, root, pattern)):
+        return found
     by_folder = _named_by_folder(files, root, GENERIC_IMAGE_STEMS)
-    found = []
+    found: list[tuple[Path, str]] = []
     for path in files:
         stem = volume_stem(path) or ""
         if stem in by_folder:

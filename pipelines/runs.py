@@ -56,13 +56,29 @@ class Silent:
         """See Progress."""
 
 
-@dataclass(frozen=True)
-class Workbench:
-    """What every stage works with.
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))
 
-    `root` is the workspace folder: trainings keep their files under `root/runs` and `root/models`.
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """How work is spread and watched.
+
     `jobs` is how many worker processes a stage may use; `executor`, if given, is used instead
     (a Dask client's `get_executor()` fits).
+    """
+
+    jobs: int = field(default_factory=cores)
+    progress: Progress = field(default_factory=Silent)
+    executor: Executor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workbench(Workers):
+    """What a stage works with.
+
+    `root` is the workspace folder: trainings keep their files under `root/runs`.
     """
 
     catalog: Catalog
@@ -70,9 +86,6 @@ class Workbench:
     root: Path
     author: str
     program_version: str
-    jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
-    progress: Progress = field(default_factory=Silent)
-    executor: Executor | None = None
 
 
 @dataclass
@@ -96,13 +109,19 @@ class Booking:
         self.bench = bench
         self.outcome = outcome
         self._pending: list[Callable[[Any], None]] = []
+        self._after: list[Callable[[], None]] = []
         self._since = time.monotonic()
+        self._progress_at = float("-inf")
 
     def add(self, write: Callable[[Any], None]) -> None:
         """Queue one write (a function of a session); it is committed with its batch."""
         self._pending.append(write)
         if time.monotonic() - self._since >= COMMIT_EVERY_S:
             self.flush()
+
+    def add_after(self, action: Callable[[], None]) -> None:
+        """Do something once everything queued so far is committed."""
+        self._after.append(action)
 
     def refuse(self, subject: str, line: str) -> None:
         """Book one case that could not be taken; `line` says file, reason and remedy."""
@@ -113,6 +132,14 @@ class Booking:
         """Book something worth knowing that stops nothing."""
         self.outcome.noted.append(line)
         self._item(subject, ItemState.NOTED, line)
+
+    def progress(self, event: dict[str, Any]) -> None:
+        """Book how far a training is, for those who watch from elsewhere; at most once a second."""
+        now = time.monotonic()
+        if now - self._progress_at >= 1.0:
+            self._progress_at = now
+            with self.bench.catalog.writing() as session:
+                writes.update_progress(session, self.outcome.run_id, event)
 
     def _item(self, subject: str, state: ItemState, line: str) -> None:
         run_id = self.outcome.run_id
@@ -125,6 +152,9 @@ class Booking:
             with self.bench.catalog.writing() as session:
                 for write in pending:
                     write(session)
+        after, self._after = self._after, []
+        for action in after:
+            action()
         self._since = time.monotonic()
 
 
@@ -172,22 +202,22 @@ def run(
 
 
 def map_cases(
-    bench: Workbench, function: Callable[[Job], Result], jobs: Iterable[Job], total: int
+    workers: Workers, function: Callable[[Job], Result], jobs: Iterable[Job], total: int
 ) -> Iterator[Result]:
     """Map a pure function over jobs in worker processes, in the order in which they finish.
 
     Few jobs run in this process. `function` must be importable and must return its errors as
     values: what it raises is a defect of ours and ends the run.
     """
-    if bench.executor is None and (bench.jobs == 1 or total < POOL_FROM_JOBS):
+    if workers.executor is None and (workers.jobs == 1 or total < POOL_FROM_JOBS):
         yield from map(function, jobs)
         return
-    if bench.executor is not None:
-        yield from _as_finished(bench.executor, function, jobs, 4 * bench.jobs)
+    if workers.executor is not None:
+        yield from _as_finished(workers.executor, function, jobs, 4 * workers.jobs)
         return
     # spawn: a forked child would share the parent's database connections.
-    with ProcessPoolExecutor(bench.jobs, mp_context=get_context("spawn")) as pool:
-        yield from _as_finished(pool, function, jobs, 4 * bench.jobs)
+    with ProcessPoolExecutor(workers.jobs, mp_context=get_context("spawn")) as pool:
+        yield from _as_finished(pool, function, jobs, 4 * workers.jobs)
 
 
 def _as_finished(

@@ -1,0 +1,79 @@
+"""The command line: `maskledger`. A command parses, makes one call, prints."""
+
+import sys
+
+import typer
+
+from app.cli import catalog, datasets, models, predictions, viewing
+from app.cli.common import Invocation
+
+app = typer.Typer(
+    name="maskledger",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""
+    Keep the books of partially labelled CT datasets: which of 13 organs and tumor are annotated, absent or
+    missing in which case, who or what drew each of them, and every version of every mask.
+
+    The main job: `init` a workspace, `ingest` a source, ask (`census`, `cases "missing pancreas"`),
+    `predictions import` or `teacher train` + `predict`, `complement`, `dataset freeze`, `dataset export` or
+    `retrain`, `evaluate`, `dashboard`. Or see all of it at once: `demo`.
+
+    Exit codes: 0 done; 1 done, but some cases were refused (each on stderr); 2 wrong usage; 3 could not be
+    done; 4 `verify` found damage.
+    """,
+)
+
+
+@app.callback()
+def main_options(
+    context: typer.Context,
+    workspace: str | None = typer.Option(
+        None,
+        "--workspace",
+        "-w",
+        metavar="DIR",
+        envvar="MASKLEDGER_WORKSPACE",
+        help="Folder with maskledger.toml; default the current folder.",
+    ),
+) -> None:
+    """Remember the workspace for the command that follows."""
+    context.obj = Invocation(workspace)
+
+
+catalog.register(app)
+predictions.register(app)
+datasets.register(app)
+models.register(app)
+viewing.register(app)
+
+
+def main() -> None:
+    """Entry point: run the command and turn errors into one line and the documented exit code."""
+    from curation.errors import CurationError, UsageError
+
+    try:
+        app()
+    except UsageError as error:
+        _complain(error)
+        sys.exit(2)
+    except CurationError as error:
+        _complain(error)
+        sys.exit(3)
+    except KeyboardInterrupt:
+        print("maskledger: interrupted; start the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # `maskledger cases … | head` closes our stdout early; that is no failure of ours.
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _complain(error: Exception) -> None:
+    print(f"maskledger: {error}", file=sys.stderr)
+    caret = getattr(error, "caret", None)
+    if caret is not None:
+        print(caret(), file=sys.stderr)

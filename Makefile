@@ -1,0 +1,45 @@
+# Everything a newcomer needs: `make demo` shows the whole job, `make test` checks it.
+PYTHON ?= python3
+BIN := .venv/bin
+SIZE ?= quick
+DEMO ?= demo
+WORKSPACE ?= $(DEMO)/workspace
+PORT ?= 8501
+
+.PHONY: help demo test quicktest lint dashboard bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-zA-Z.]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+# The stamp is written last: an installation that broke off is done again.
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv: .venv/.installed ## Install everything, pinned by constraints.txt, into .venv
+
+demo: .venv/.installed ## Run the whole job on a phantom cohort (SIZE=full for the long one)
+	$(BIN)/maskledger demo $(DEMO) --size $(SIZE)
+
+test: .venv/.installed ## Run all tests
+	$(BIN)/python -m pytest
+
+quicktest: .venv/.installed ## Run the tests that train nothing and open no browser
+	$(BIN)/python -m pytest -m "not long"
+
+lint: .venv/.installed ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+dashboard: .venv/.installed ## Serve the dashboard of WORKSPACE (default: the demo's) on 127.0.0.1:PORT
+	$(BIN)/maskledger --workspace $(WORKSPACE) dashboard --port $(PORT)
+
+bench: .venv/.installed ## Measure against the tools people would use instead
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove the environment and the demo
+	rm -rf .venv demo

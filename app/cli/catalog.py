@@ -1,0 +1,345 @@
+"""Commands on the catalog: make one, take files in, ask what is there, look at one case, check it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.common import (
+    JobsOption,
+    JsonOption,
+    MappingOption,
+    finish,
+    load_mapping,
+    print_json,
+    print_table,
+    workspace_of,
+)
+
+source_app = typer.Typer(no_args_is_help=True, help="Sources: datasets as their users call them.")
+QueryArgument = Annotated[
+    str, typer.Argument(metavar="QUERY", help='E.g. "missing pancreas and has tumor"; empty: all cases.')
+]
+CaseArgument = Annotated[str, typer.Argument(metavar="CASE", help="SOURCE/NAME[@N], or NAME where it is unique.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command(rich_help_panel="Catalog")(init)
+    app.add_typer(source_app, name="source", rich_help_panel="Catalog")
+    for command in (ingest, census, cases, show, history, checkout, verify):
+        app.command(rich_help_panel="Catalog")(command)
+
+
+def init(context: typer.Context) -> None:
+    """Make a workspace (maskledger.toml, catalog, store), or bring an old catalog up to date.
+
+    Example: `maskledger --workspace abdomen init`
+    """
+    from app.workspace import create_workspace
+
+    root, new = create_workspace(Path(context.obj.workspace) if context.obj.workspace else None)
+    print(f"{root}: {'new workspace' if new else 'workspace is up to date'}")
+
+
+@source_app.command("add")
+def source_add(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The dataset's name, e.g. KiTS.")],
+    licence: Annotated[str | None, typer.Option(help="E.g. 'CC BY-NC-SA 4.0'.")] = None,
+    citation: Annotated[str | None, typer.Option(help="How to cite it.")] = None,
+    image_root: Annotated[Path | None, typer.Option(help="Folder that holds its images.")] = None,
+) -> None:
+    """Make a source known, or complete what is known of it. `ingest` does it by itself, too."""
+    from db import writes
+
+    with workspace_of(context) as ws, ws.catalog.writing() as session:
+        root = str(image_root.resolve()) if image_root else None
+        writes.ensure_source(session, name, licence=licence, citation=citation, image_root=root)
+    print(f"{name}: known")
+
+
+@source_app.command("list")
+def source_list(context: typer.Context, as_json: JsonOption = False) -> None:
+    """List the sources with licence, image root and number of cases."""
+    from db import queries
+
+    with workspace_of(context) as ws, ws.catalog.reading() as session:
+        rows = queries.sources(session)
+    if as_json:
+        print_json(
+            {
+                "sources": [
+                    {"source": r.name, "cases": r.cases, "licence": r.licence, "image_root": r.image_root}
+                    for r in rows
+                ]
+            }
+        )
+    elif not rows:
+        print("no source yet; take one in with: maskledger ingest --source NAME --labels DIR")
+    else:
+        print_table(
+            ("source", "cases", "licence", "images under"),
+            [(r.name, r.cases, r.licence or "–", r.image_root or "–") for r in rows],
+            numeric=(1,),
+        )
+
+
+@source_app.command("move")
+def source_move(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A known source.")],
+    new_root: Annotated[Path, typer.Argument(help="Where its images lie now.")],
+) -> None:
+    """Say where a source's images lie now (a disk moved). Nothing is copied."""
+    from curation.errors import UsageError
+    from db import writes
+
+    if not new_root.is_dir():
+        raise UsageError(f"{new_root}: no such folder; give the folder that holds the images now")
+    with workspace_of(context) as ws, ws.catalog.writing() as session:
+        writes.move_source(session, name, str(new_root.resolve()))
+    print(f"{name}: images under {new_root.resolve()}")
+
+
+def ingest(
+    context: typer.Context,
+    source: Annotated[str, typer.Option("--source", help="Name of the dataset, e.g. KiTS.")],
+    labels: Annotated[Path | None, typer.Option("--labels", metavar="DIR", help="Folder of masks, or one file.")] = None,
+    images: Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Folder of images, or one file.")] = None,
+    mapping: MappingOption = "flare23",
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="State of the source's labels, e.g. 2019; default the mapping's name.")
+    ] = None,
+    case_list: Annotated[
+        Path | None,
+        typer.Option(
+            "--cases", metavar="CSV",
+            help="Column case; further patient, role, licence, classes (looked for), anything else is metadata.",
+        ),
+    ] = None,  # fmt: skip
+    role: Annotated[str | None, typer.Option("--role", help="train or test; new cases are train.")] = None,
+    message: Annotated[str, typer.Option("--message", "-m", help="Why.")] = "",
+    jobs: JobsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take masks and images of one source into the catalog; the files are read, never written.
+
+    NAME.nii.gz and NAME_0000.nii.gz are mask and image of NAME; where all files are called alike
+    (NAME/segmentation.nii.gz), the folder is the name. A second ingest changes nothing; a changed file
+    becomes a new version; a bad file is refused with its reason while the others go on (exit code 1).
+
+    Example: `maskledger ingest --source KiTS --labels kits19 --mapping kits19`
+    """
+    from app.progress import console_progress
+    from curation.errors import UsageError
+    from db.models import Role
+    from pipelines.ingest import IngestRequest
+    from pipelines.ingest import ingest as run_ingest
+
+    if role is not None and role not in set(Role):
+        raise UsageError(f"--role '{role}' is neither 'train' nor 'test'; use one of them")
+    request = IngestRequest(
+        source=source,
+        mapping=load_mapping(mapping),
+        revision=revision,
+        labels=labels,
+        images=images,
+        cases=case_list,
+        role=Role(role) if role else None,
+        message=message,
+    )
+    with workspace_of(context) as ws:
+        outcome = run_ingest(ws.bench(jobs=jobs, progress=console_progress()), request)
+    finish(outcome, source, as_json)
+
+
+def census(context: typer.Context, query: QueryArgument = "", as_json: JsonOption = False) -> None:
+    """Count the cases by number of labels, and per class by status and origin, at their newest versions.
+
+    Example: `maskledger census 'source = "KiTS"'`
+    """
+    with workspace_of(context) as ws:
+        found = ws.census(query)
+    if as_json:
+        print_json(
+            {
+                "cases": found.cases,
+                "labels_per_case": {str(n): cases for n, cases in sorted(found.labels_per_case.items())},
+                "classes": found.classes,
+            }
+        )
+        return
+    print(f"{found.cases} cases\n")
+    print_table(
+        ("labels", "cases"), [(n, cases) for n, cases in sorted(found.labels_per_case.items())], numeric=(0, 1)
+    )
+    print()
+    columns = ("annotated", "absent", "missing", "out_of_field", "original", "pseudo", "corrected")
+    print_table(
+        ("class", *columns),
+        [(name, *(counts[column] for column in columns)) for name, counts in found.classes.items()],
+        numeric=range(1, 8),
+    )
+
+
+def cases(
+    context: typer.Context,
+    query: QueryArgument = "",
+    count: Annotated[bool, typer.Option("--count", help="Print the number alone.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row per case.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the cases that a query finds, at their newest versions.
+
+    `missing pancreas` · `(strong or organs >= 12) and source = "KiTS"` · `pseudo liver and volume(liver) < 800` ·
+    `original any organ and missing every adrenal` · `labels = 13` · `case = "FLARE23_0*"` · `role = test` · `flagged`
+    """
+    from db import queries
+
+    with workspace_of(context) as ws:
+        if count:
+            with ws.catalog.reading() as session:
+                print(queries.count(session, query))
+            return
+        rows = ws.cases(query)
+    if as_json:
+        print_json(
+            {
+                "count": len(rows),
+                "cases": [
+                    {
+                        "case": r.address, "version": r.version, "labels": r.labels, "organs": r.organs,
+                        "role": r.role, "patient": r.patient, "licence": r.licence, "classes": r.classes,
+                    }
+                    for r in rows
+                ],
+            }
+        )  # fmt: skip
+    elif as_csv:
+        import csv
+
+        from curation.labels import CLASS_NAMES
+
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["case", "version", "labels", "organs", "role", "patient", "licence", *CLASS_NAMES])
+        for r in rows:
+            states = [_state(r.classes[name]) for name in CLASS_NAMES]
+            writer.writerow([r.address, r.version, r.labels, r.organs, r.role, r.patient, r.licence or "", *states])
+    else:
+        print_table(
+            ("case", "version", "labels", "organs", "role", "missing"),
+            [(r.address, r.version, r.labels, r.organs, r.role, _missing_text(r.classes)) for r in rows],
+            numeric=(1, 2, 3),
+        )
+        print(f"\n{len(rows)} cases")
+
+
+def _state(answer: dict[str, str | None]) -> str:
+    return answer["origin"] or answer["status"] or ""
+
+
+def _missing_text(classes: dict[str, dict[str, str | None]]) -> str:
+    missing = [name for name, answer in classes.items() if answer["status"] == "missing"]
+    if len(missing) <= 4:
+        return ", ".join(missing) or "–"
+    return f"{len(missing)} classes: {', '.join(missing[:3])} …"
+
+
+def show(context: typer.Context, case: CaseArgument, as_json: JsonOption = False) -> None:
+    """Show one case: every class with status, origin and census, conflicts, findings, versions.
+
+    Example: `maskledger show KiTS/case_00000`
+    """
+    from app.cli.case_text import case_json, print_case
+    from db import queries
+
+    with workspace_of(context) as ws, ws.catalog.reading() as session:
+        page = queries.case_page(session, case)
+    if as_json:
+        print_json(case_json(page))
+    else:
+        print_case(page)
+
+
+def history(context: typer.Context, case: CaseArgument, as_json: JsonOption = False) -> None:
+    """List every version of a case's mask: what made it, who, when, why, and its voxel hash.
+
+    Example: `maskledger history FLARE23/FLARE23_0001`
+    """
+    from db import queries
+
+    with workspace_of(context) as ws, ws.catalog.reading() as session:
+        found = queries.resolve(session, case)
+        rows = queries.history(session, found.case_id)
+    if as_json:
+        print_json(
+            {
+                "case": found.address,
+                "versions": [
+                    {
+                        "version": r.number, "parent": r.parent, "kind": r.kind, "labels": r.labels,
+                        "author": r.author, "message": r.message, "run": r.run_id,
+                        "created_at": r.created_at.isoformat(), "incoming_hash": r.incoming_hash,
+                        "file_hash": r.file_hash, "voxel_hash": r.voxel_hash,
+                    }
+                    for r in rows
+                ],
+            }
+        )  # fmt: skip
+        return
+    print(found.address)
+    print_table(
+        ("version", "kind", "labels", "by", "when (UTC)", "voxels", "message"),
+        [
+            (
+                r.number, r.kind, r.labels, r.author, f"{r.created_at:%Y-%m-%d %H:%M}",
+                (r.voxel_hash or "no mask")[:12], r.message,
+            )
+            for r in rows
+        ],
+        numeric=(0, 2),
+    )  # fmt: skip
+
+
+def checkout(
+    context: typer.Context,
+    case: CaseArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="New file, NAME.nii.gz.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write a version's mask to a file, exactly as it is stored (default the newest version).
+
+    Example: `maskledger checkout KiTS/case_00000@1 case_00000.nii.gz`
+    """
+    from pipelines.checkout import checkout as run_checkout
+
+    with workspace_of(context) as ws:
+        address = run_checkout(ws.bench(), case, file, replace=force)
+    print(f"{file}: {address}")
+
+
+def verify(
+    context: typer.Context,
+    deep: Annotated[bool, typer.Option("--deep", help="Also decode every mask: voxel hashes and counts.")] = False,
+    jobs: JobsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that the store holds, byte for byte, what the catalog's rows promise. Exit code 4 on damage."""
+    from app.progress import console_progress
+    from pipelines.verify import verify as run_verify
+
+    with workspace_of(context) as ws:
+        found = run_verify(ws.bench(jobs=jobs, progress=console_progress()), deep=deep)
+    for line in found.noted:
+        print(f"note: {line}", file=sys.stderr)
+    for line in found.damage:
+        print(f"damaged: {line}", file=sys.stderr)
+    if as_json:
+        print_json({"files": found.files, "bytes": found.bytes, "damage": found.damage, "noted": found.noted})
+    else:
+        verdict = f"{len(found.damage)} damaged" if found.damage else "all intact"
+        print(f"{found.files} files, {found.bytes / 1e6:.1f} MB: {verdict}")
+    if found.damage:
+        raise typer.Exit(4)

@@ -1,0 +1,123 @@
+"""What the commands share: options, tables, JSON with its schema number, and how an outcome becomes an exit code."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from app.workspace import Workspace
+    from curation.mappings import LabelMapping
+    from pipelines.runs import Outcome
+
+SCHEMA = 1
+
+JsonOption = Annotated[bool, typer.Option("--json", help='Print one JSON object with "schema": 1.')]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; default one per core.")
+]
+ProfileOption = Annotated[
+    str, typer.Option("--profile", help="paper, quick, another built-in profile, or FILE.toml.")
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="auto (a GPU where there is one), cpu or cuda.")
+]
+MappingOption = Annotated[
+    str,
+    typer.Option(
+        "--mapping",
+        help="How label values read: flare23 (our own values), kits19, kits23, amos22, totalsegmentator, or FILE.toml.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What stands before the command."""
+
+    workspace: str | None
+
+
+@contextmanager
+def workspace_of(context: typer.Context) -> Iterator["Workspace"]:
+    """Open the workspace that the command line names."""
+    from app.workspace import open_workspace
+
+    with open_workspace(context.obj.workspace) as workspace:
+        yield workspace
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Print one result object on stdout."""
+    print(json.dumps({"schema": SCHEMA, **content}, indent=2))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], numeric: Sequence[int] = ()) -> None:
+    """Print rows under headings, numbers to the right; the columns named by index in `numeric`."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max([len(title), *(len(row[i]) for row in cells)]) for i, title in enumerate(columns)]
+
+    def line(row: Sequence[str]) -> str:
+        aligned = (
+            cell.rjust(width) if i in numeric else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return "  ".join(aligned).rstrip()
+
+    print(line(columns))
+    print("  ".join("─" * width for width in widths))
+    for row in cells:
+        print(line(row))
+
+
+def finish(outcome: "Outcome", title: str, as_json: bool) -> None:
+    """Print what a stage did; refused cases go to stderr and make the exit code 1."""
+    for line in outcome.noted:
+        print(f"note: {line}", file=sys.stderr)
+    for line in outcome.refused:
+        print(f"refused: {line}", file=sys.stderr)
+    if as_json:
+        print_json(
+            {
+                "run": outcome.run_id,
+                "counts": outcome.counts,
+                "noted": outcome.noted,
+                "refused": outcome.refused,
+            }
+        )
+    else:
+        parts = [f"{n} {kind}" for kind, n in outcome.counts.items()]
+        if outcome.noted:
+            parts.append(f"{len(outcome.noted)} noted")
+        if outcome.refused:
+            parts.append(f"{len(outcome.refused)} refused")
+        print(f"{title}: {', '.join(parts) or 'nothing to do'}")
+    if outcome.refused:
+        raise typer.Exit(1)
+
+
+def load_mapping(name: str) -> "LabelMapping":
+    """A built-in mapping by name, or a user's own TOML file.
+
+    Raises:
+        UsageError: No such mapping or file, or the file cannot be used; names file and line or key.
+    """
+    from curation.errors import UsageError
+    from curation.mappings import builtin_names, load_builtin, parse_mapping
+
+    if name.endswith(".toml"):
+        path = Path(name)
+        try:
+            return parse_mapping(path.read_text(encoding="utf-8"), name)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: cannot be read ({error}); give a TOML file with a [values] table") from error
+    if name not in builtin_names():
+        raise UsageError(
+            f"unknown mapping '{name}'; built-in mappings are {', '.join(builtin_names())}, or give FILE.toml"
+        )
+    return load_builtin(name)

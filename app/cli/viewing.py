@@ -1,0 +1,62 @@
+"""Commands that show: the dashboard, and the demo that makes something to look at."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.common import print_table, workspace_of
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command(rich_help_panel="Looking at it")(dashboard)
+    app.command(rich_help_panel="Looking at it")(demo)
+
+
+def dashboard(
+    context: typer.Context,
+    port: Annotated[int, typer.Option("--port", "-p", help="Port on 127.0.0.1.")] = 8501,
+    open_browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = False,
+) -> None:
+    """Serve the dashboard of this workspace on 127.0.0.1 until Ctrl-C.
+
+    There is no login, so it serves this machine only.
+    """
+    from app.dashboard_server import serve
+
+    with workspace_of(context) as ws:
+        root = ws.root
+    serve(root, port=port, open_browser=open_browser)
+
+
+def demo(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where cohort and workspace go; a second call goes on there.")
+    ] = Path("demo"),
+    size: Annotated[str, typer.Option(help="quick (15 minutes on 2 cores) or full (no time limit).")] = "quick",
+) -> None:
+    """Run the whole job on a phantom cohort: make CTs, ingest, teacher, complement, students, scores.
+
+    Ends with the table baseline / teacher / student per class on unseen cases. Stopped at any point, the
+    same command goes on.
+    """
+    from app.cli.models import print_comparison
+    from app.progress import console_progress
+    from app.workspace import create_workspace, open_workspace
+    from curation.errors import UsageError
+    from pipelines.demo import SIZES, run_demo
+
+    if size not in SIZES:
+        raise UsageError(f"--size '{size}' is none of {', '.join(SIZES)}")
+    root, _ = create_workspace(folder / "workspace")
+    with open_workspace(root) as ws:
+        result = run_demo(ws.bench(progress=console_progress()), folder / "cohort", SIZES[size])
+    print_comparison(result.comparison, "flare23")
+    print()
+    print_table(
+        ("step", "seconds"), [(name, f"{seconds:.1f}") for name, seconds in result.seconds.items()], numeric=(1,)
+    )
+    total = sum(result.seconds.values())
+    print(f"\nAll of it took {int(total // 60)} min {int(total % 60)} s. Look at it:")
+    print(f"    maskledger --workspace {root} dashboard")

@@ -1,0 +1,41 @@
+"""The mask that a training sees: a member's pinned version without the classes whose origin does not count."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from curation.labels import CLASS_IDS
+from curation.rle import RunLengths
+from curation.status import Origin, Status
+from curation.volumes import Geometry, decode_mask
+from db.case_files import CaseFile
+from db.store import Store
+
+
+@dataclass(frozen=True)
+class MemberMask:
+    """A mask as a training sees it. `missing`: classes that nobody drew or whose origin is left out."""
+
+    geometry: Geometry
+    runs: RunLengths
+    missing: frozenset[int]
+
+
+def missing_classes(case: CaseFile, origins: Collection[Origin]) -> frozenset[int]:
+    """Ids of the classes of which a training on these origins knows nothing."""
+    left_out = {
+        c for c in case.annotated if (origin := case.annotations[c].origin) and origin not in origins
+    }
+    return case.missing | left_out
+
+
+def member_mask(store: Store, case: CaseFile, origins: Collection[Origin]) -> MemberMask:
+    """Read one member's mask; classes of other origins become background.
+
+    Complement writes on background only, so leaving `pseudo` out gives back what was there before.
+    """
+    missing = missing_classes(case, origins)
+    if case.file_hash is None:
+        return MemberMask(case.geometry, RunLengths.empty(case.geometry.shape), missing)
+    geometry, runs = decode_mask(store.get(case.file_hash), case.address)
+    dropped = [c for c in CLASS_IDS if c in missing and case.annotations[c].status is Status.ANNOTATED]
+    return MemberMask(geometry, runs.without(dropped) if dropped else runs, missing)

@@ -1,0 +1,191 @@
+"""Predictions: masks that a model made, taken into the catalog with what each class amounts to."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from curation.census import take_census
+from curation.errors import CurationError, GridError, UsageError
+from curation.labels import BY_ID
+from curation.mappings import LabelMapping, apply_mapping
+from curation.metrics import agreement
+from curation.rle import RunLengths
+from curation.volumes import Geometry, decode_mask, encode_and_hash
+from db import case_files, offers, writes
+from db.case_files import CaseFile
+from db.models import ModelKind
+from db.store import Store
+from db.writes import PredictionClassValues
+from pipelines.folders import CHANNEL_SUFFIX, list_volumes, volume_stem
+from pipelines.runs import Outcome, Workbench, map_cases, run
+
+
+@dataclass(frozen=True)
+class ClassConfidence:
+    """What a model said of its own class: mean probability, and the share its mirrored passes dispute."""
+
+    confidence: float | None = None
+    tta_disagreement: float | None = None
+
+
+@dataclass(frozen=True)
+class PredictionFile:
+    """One mask file that a model wrote for one case, before it is read."""
+
+    path: Path
+    case: CaseFile
+    mapping: LabelMapping
+    store: Store
+    known_hash: str | None = None
+    confidence: Mapping[int, ClassConfidence] = field(default_factory=dict)
+    seconds: float | None = None
+    peak_memory_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class ReadPrediction:
+    """The same, read: hashes of the stored mask and one row per class; or the reason it was refused."""
+
+    source: PredictionFile
+    refused: str | None = None
+    unchanged: bool = False
+    incoming_hash: str = ""
+    file_hash: str = ""
+    voxel_hash: str = ""
+    classes: tuple[PredictionClassValues, ...] = ()
+
+
+def import_predictions(
+    bench: Workbench, folder: Path, model: str, mapping: LabelMapping, source: str | None = None
+) -> Outcome:
+    """Take a folder of masks that some model made elsewhere; files are matched to cases by name.
+
+    Args:
+        bench: What to work with.
+        folder: ``CASE.nii.gz`` (or ``CASE_0000.nii.gz``) per case.
+        model: Name to book them under; made known as an external model if it is new.
+        mapping: How the files' label values read.
+        source: Look for the cases in this source only.
+
+    Raises:
+        UsageError: An absent or empty folder, or a model name that a model trained here holds.
+    """
+    files = list_volumes(folder, "predictions")
+    with bench.catalog.writing() as session:
+        model_id = writes.ensure_model(session, model, kind=ModelKind.EXTERNAL)
+    parameters = {"folder": str(folder), "model": model, "mapping": mapping.name, "source": source}
+    with run(bench, "predictions import", parameters, total=len(files)) as booking:
+        jobs: dict[str, PredictionFile] = {}
+        with bench.catalog.reading() as session:
+            offered = offers.newest_predictions(session, model_id)
+            for path in files:
+                stem = (volume_stem(path) or path.name).removesuffix(CHANNEL_SUFFIX)
+                try:
+                    case = case_files.case_file(session, f"{source}/{stem}" if source else stem)
+                except UsageError as error:
+                    booking.refuse(str(path), f"{path}: {error}; ingest the case first or rename the file")
+                    continue
+                if case.address in jobs:
+                    booking.refuse(
+                        str(path), f"{path}: a second file for {case.address} beside {jobs[case.address].path}; keep one"
+                    )
+                    continue
+                known = offered.get(case.case_id)
+                jobs[case.address] = PredictionFile(
+                    path, case, mapping, bench.store, known.incoming_hash if known else None
+                )
+        bench.progress.start(f"import predictions of {model}", len(jobs))
+        for done, result in enumerate(map_cases(bench, read_prediction, jobs.values(), len(jobs)), 1):
+            address = result.source.case.address
+            if result.refused:
+                booking.refuse(address, result.refused)
+            else:
+                booking.outcome.count("unchanged" if result.unchanged else "imported")
+                if not result.unchanged:
+                    booking.add(
+                        partial(book_prediction, result, model_id, {"mapping": mapping.name}, booking.outcome.run_id)
+                    )
+            bench.progress.step(done, address)
+        booking.flush()
+        bench.progress.finish()
+        return booking.outcome
+
+
+def read_prediction(file: PredictionFile) -> ReadPrediction:
+    """Decode, map, measure and store one predicted mask. Touches no database."""
+    try:
+        data = file.path.read_bytes()
+        incoming_hash = hashlib.sha256(data).hexdigest()
+        if file.known_hash == incoming_hash:
+            return ReadPrediction(file, unchanged=True)
+        geometry, raw = decode_mask(data, str(file.path))
+        runs = apply_mapping(raw, file.mapping, str(file.path))
+        if difference := geometry.difference(file.case.geometry):
+            raise GridError(
+                f"{file.path}: does not lie on the grid of {file.case.address}: {difference}; "
+                "predict on the case's own image, or resample the file onto its grid"
+            )
+        stored, voxel_hash = encode_and_hash(runs, geometry)
+        return ReadPrediction(
+            file,
+            incoming_hash=incoming_hash,
+            file_hash=file.store.put(stored),
+            voxel_hash=voxel_hash,
+            classes=_class_rows(file, runs, geometry),
+        )
+    except CurationError as error:
+        return ReadPrediction(file, refused=str(error))
+    except OSError as error:
+        return ReadPrediction(file, refused=f"{file.path}: {error.strerror}; check the file")
+
+
+def _class_rows(
+    file: PredictionFile, runs: RunLengths, geometry: Geometry
+) -> tuple[PredictionClassValues, ...]:
+    """One row per class that the model can predict, also where it found nothing."""
+    census = take_census(runs, geometry, with_components=False)
+    predictable = sorted({v for v in file.mapping.values.values() if v in BY_ID})
+    agreed: Mapping[int, float] = {}
+    if file.case.file_hash and file.case.annotated:
+        _, drawn = decode_mask(file.store.get(file.case.file_hash), file.case.address)
+        agreed = agreement(drawn, runs, file.case.annotated & set(predictable))
+    rows = []
+    for class_id in predictable:
+        said = file.confidence.get(class_id, ClassConfidence())
+        measured = census.get(class_id)
+        rows.append(
+            PredictionClassValues(
+                class_id=class_id,
+                voxels=measured.voxels if measured else 0,
+                volume_ml=measured.volume_ml if measured else 0.0,
+                confidence=said.confidence,
+                tta_disagreement=said.tta_disagreement,
+                agreement=agreed.get(class_id),
+            )
+        )
+    return tuple(rows)
+
+
+def book_prediction(
+    read: ReadPrediction, model_id: int, settings: dict[str, Any], run_id: int, session: Session
+) -> None:
+    """Write one read prediction into the catalog."""
+    writes.add_prediction(
+        session,
+        case_id=read.source.case.case_id,
+        model_id=model_id,
+        settings=settings,
+        incoming_hash=read.incoming_hash,
+        file_hash=read.file_hash,
+        voxel_hash=read.voxel_hash,
+        compared_version_id=read.source.case.version_id if read.source.case.file_hash else None,
+        classes=read.classes,
+        seconds=read.source.seconds,
+        peak_memory_mb=read.source.peak_memory_mb,
+        run_id=run_id,
+    )

@@ -1,0 +1,197 @@
+"""Train a teacher or a student on a frozen dataset and register what comes out as a model."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curation.errors import CurationError, UsageError
+from curation.labels import ORGAN_IDS
+from curation.status import Origin
+from curation.volumes import encode_mask
+from db import queries, writes
+from db.case_files import CaseFile
+from db.models import ModelKind
+from db.writes import MemberValues
+from pipelines.children import run_child
+from pipelines.freeze import frozen_members
+from pipelines.member_masks import member_mask
+from pipelines.profiles import Profile
+from pipelines.runs import Booking, Workbench, run
+
+TASKS = {ModelKind.TEACHER: "teacher_train", ModelKind.STUDENT: "student_train"}
+MIN_TEACHER_CASES = 2
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What to train: a kind of model, on a frozen dataset, by a profile, under a name."""
+
+    kind: ModelKind
+    dataset: str
+    profile: Profile
+    name: str
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A registered model."""
+
+    name: str
+    folder: Path
+    metrics: dict[str, Any]
+    already: bool
+
+
+def train(bench: Workbench, request: TrainRequest) -> Trained:
+    """Train one model; killed and called again with the same request, it goes on where it stopped.
+
+    Raises:
+        UsageError: Unknown dataset, or a model of this name that was trained on something else.
+        CurationError: A member without image or too few members, found before any training.
+        ChildFailedError: The training itself failed.
+    """
+    version, members = frozen_members(bench, request.dataset)
+    origins = tuple(Origin(origin) for origin in version.origins)
+    _check_members(request, members)
+    spec = {
+        "kind": str(request.kind),
+        "dataset": version.address,
+        "manifest_hash": version.manifest_hash,
+        "profile": request.profile.model_dump(mode="json"),
+        "seed": request.seed,
+    }
+    key = f"{request.kind} {request.name} {_digest(spec)}"
+    with bench.catalog.reading() as session:
+        known = queries.model(session, request.name)
+    if known is not None:
+        if known.metrics.get("spec") == _digest(spec):
+            return Trained(request.name, bench.root / (known.weights_path or ""), known.metrics, already=True)
+        raise UsageError(
+            f"model '{request.name}' exists already and was trained on something else; choose another --name"
+        )
+    work_dir = bench.root / "runs" / f"{request.name}-{_digest(spec)[:12]}"
+    parameters = {k: spec[k] for k in ("dataset", "manifest_hash", "seed")} | {
+        "model": request.name,
+        "profile": request.profile.name,
+    }
+    with run(bench, f"{request.kind} train", parameters, key=key) as booking:
+        masks = _write_masks(bench, members, origins, work_dir / "masks")
+        job = {
+            "task": TASKS[request.kind],
+            "work_dir": str(work_dir),
+            "profile": spec["profile"],
+            "device": request.device,
+            "seed": request.seed,
+            "cases": [
+                {
+                    "case": case.address,
+                    "image": str(case.image),
+                    "mask": str(masks[case.case_id][0]),
+                    "split": str(member.split),
+                    "missing": sorted(masks[case.case_id][1]),
+                    "out": None,
+                }
+                for case, member in members
+            ],
+        }
+        done = _follow(bench, booking, job, work_dir)
+        weights = Path(done["weights"])
+        metrics = dict(done.get("metrics", {})) | {"spec": _digest(spec)}
+        with bench.catalog.writing() as session:
+            writes.add_model(
+                session,
+                name=request.name,
+                kind=request.kind,
+                dataset_version_id=version.id,
+                profile=spec["profile"],
+                origins=[str(origin) for origin in origins],
+                code_version=bench.program_version,
+                weights_path=str(weights.resolve().relative_to(bench.root.resolve())),
+                weights_hash=done.get("weights_hash"),
+                metrics=metrics,
+                curves=list(done.get("curves", [])),
+                run_id=booking.outcome.run_id,
+            )
+        booking.outcome.count("trained")
+    return Trained(request.name, weights, metrics, already=False)
+
+
+def _digest(spec: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
+
+
+def _check_members(request: TrainRequest, members: list[tuple[CaseFile, MemberValues]]) -> None:
+    """Say what would fail hours from now."""
+    for case, _ in members:
+        if case.image is None:
+            raise CurationError(
+                f"{case.address}: has no image, and {request.dataset} is to be trained on; "
+                "ingest it with --images, or freeze without it"
+            )
+        if not case.image.is_file():
+            raise CurationError(
+                f"{case.image}: the image of {case.address} is not there; "
+                "after a disk moved: `maskledger source move NAME NEW_ROOT`"
+            )
+    if request.kind is ModelKind.TEACHER:
+        if len(members) < MIN_TEACHER_CASES:
+            raise CurationError(
+                f"{request.dataset} has {len(members)} case; nnU-Net needs one to train and one to "
+                "validate: freeze at least 2"
+            )
+        lacking = [case.address for case, _ in members if case.missing & set(ORGAN_IDS)]
+        if lacking:
+            raise CurationError(
+                f"{request.dataset}: {len(lacking)} members miss organs (e.g. {lacking[0]}), which would "
+                "teach the teacher that they are background; freeze 'strong' cases"
+            )
+
+
+def _write_masks(
+    bench: Workbench, members: Iterable[tuple[CaseFile, MemberValues]], origins: tuple[Origin, ...], folder: Path
+) -> dict[int, tuple[Path, frozenset[int]]]:
+    """Lay out the masks as the training is to see them. Written anew if a kill left one half."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for case, _ in members:
+        mask = member_mask(bench.store, case, origins)
+        path = folder / f"{case.address.replace('/', '__')}.nii.gz"
+        data = encode_mask(mask.runs, mask.geometry)
+        if not path.is_file() or path.read_bytes() != data:
+            partial = path.with_suffix(".part")
+            partial.write_bytes(data)
+            partial.replace(path)
+        written[case.case_id] = (path, mask.missing)
+    return written
+
+
+def _follow(bench: Workbench, booking: Booking, job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
+    """Relay a training's events to the screen and the catalog; returns its ``done`` event."""
+    done: dict[str, Any] = {}
+    stage = ""
+    for event in run_child(job, work_dir):
+        if event["event"] == "progress":
+            if event["stage"] != stage:
+                if stage:
+                    bench.progress.finish()
+                stage = event["stage"]
+                bench.progress.start(f"{job['task'].partition('_')[0]}: {stage}", event.get("of"))
+            bench.progress.step(event["step"], _progress_text(event))
+            booking.progress(event)
+        elif event["event"] == "problem":
+            booking.refuse(event.get("case") or job["task"], f"{event.get('case') or job['task']}: {event['reason']}; {event['remedy']}")
+        elif event["event"] == "done":
+            done = event
+    if stage:
+        bench.progress.finish()
+    return done
+
+
+def _progress_text(event: dict[str, Any]) -> str:
+    loss = event.get("loss")
+    return event.get("message", "") + (f" loss {loss:.3f}" if loss is not None else "")
