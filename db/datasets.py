@@ -1,0 +1,138 @@
+"""Frozen training sets, as they are read back."""
+
+import difflib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from curation.errors import UsageError
+from curation.status import Origin
+from db.models import Case, Dataset, DatasetVersion, MaskVersion, Member, Source, Split
+from db.writes import MemberValues
+
+
+@dataclass(frozen=True)
+class DatasetVersionRow:
+    """A frozen state of a dataset; `val_share` is None with `folds`, and the other way round."""
+
+    id: int
+    name: str
+    number: int
+    query: str
+    origins: tuple[Origin, ...]
+    val_share: float | None
+    folds: int | None
+    seed: int
+    manifest_hash: str
+    author: str
+    message: str
+    created_at: datetime
+    members: int
+    val: int
+
+    @property
+    def address(self) -> str:
+        """``NAME@N``."""
+        return f"{self.name}@{self.number}"
+
+
+@dataclass(frozen=True)
+class MemberRow:
+    """One member: ``SOURCE/NAME``, its pinned version, and where it stands in the split."""
+
+    case_id: int
+    version_id: int
+    case: str
+    version: int
+    split: Split
+    fold: int | None
+
+
+def datasets(session: Session) -> list[DatasetVersionRow]:
+    """All versions of all datasets, by name and number."""
+    return _rows(session)
+
+
+def dataset_version(session: Session, address: str) -> DatasetVersionRow:
+    """A dataset version by ``NAME@N``, or the newest by ``NAME``.
+
+    Raises:
+        UsageError: No such dataset or version; says which there are.
+    """
+    name, _, wanted = address.partition("@")
+    found = _rows(session, Dataset.name == name)
+    if not found:
+        names = session.scalars(select(Dataset.name).order_by(Dataset.name)).all()
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"datasets are: {', '.join(names) or 'none yet'}"
+        raise UsageError(f"unknown dataset '{name}': {hint}")
+    if not wanted:
+        return found[-1]
+    row = next((row for row in found if str(row.number) == wanted), None)
+    if row is None:
+        have = "version 1" if len(found) == 1 else f"versions 1 to {found[-1].number}"
+        raise UsageError(f"dataset '{name}' has {have}, no version '{wanted}'")
+    return row
+
+
+def member_values(session: Session, dataset_version_id: int) -> list[MemberValues]:
+    """The members as they were frozen, in order of case id."""
+    rows = session.execute(
+        select(Member.case_id, Member.version_id, Member.split, Member.fold)
+        .where(Member.dataset_version_id == dataset_version_id)
+        .order_by(Member.case_id)
+    )
+    return [MemberValues(*row) for row in rows]
+
+
+def members(session: Session, dataset_version_id: int) -> list[MemberRow]:
+    """The members with their addresses and version numbers, in order of address."""
+    rows = session.execute(
+        select(Member, Source.name, Case.name, MaskVersion.number)
+        .join(Case, Case.id == Member.case_id)
+        .join(Source, Source.id == Case.source_id)
+        .join(MaskVersion, MaskVersion.id == Member.version_id)
+        .where(Member.dataset_version_id == dataset_version_id)
+    )
+    found = [
+        MemberRow(m.case_id, m.version_id, f"{source}/{name}", number, m.split, m.fold)
+        for m, source, name, number in rows
+    ]
+    return sorted(found, key=lambda row: row.case)
+
+
+def _rows(session: Session, *conditions: Any) -> list[DatasetVersionRow]:
+    size = select(func.count()).where(Member.dataset_version_id == DatasetVersion.id)
+    rows = session.execute(
+        select(
+            DatasetVersion,
+            Dataset.name,
+            size.scalar_subquery(),
+            size.where(Member.split == Split.VAL).scalar_subquery(),
+        )
+        .join(Dataset, Dataset.id == DatasetVersion.dataset_id)
+        .where(*conditions)
+        .order_by(Dataset.name, DatasetVersion.number)
+    )
+    return [
+        DatasetVersionRow(
+            id=v.id,
+            name=name,
+            number=v.number,
+            query=v.query,
+            origins=tuple(Origin(origin) for origin in v.origins),
+            val_share=v.val_share,
+            folds=v.folds,
+            seed=v.seed,
+            manifest_hash=v.manifest_hash,
+            author=v.author,
+            message=v.message,
+            created_at=v.created_at,
+            members=n,
+            val=n_val,
+        )
+        for v, name, n, n_val in rows
+    ]

@@ -1,0 +1,301 @@
+"""From a query's syntax tree to SQL: EXISTS over a snapshot's versions, every value a bound parameter.
+
+Logic is two-valued although SQL's is not: every condition compiles to EXISTS, to a count or to a column that
+is never NULL, so that `not` turns false into true and nothing into NULL.
+"""
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Double, and_, exists, func, literal, not_, or_, select, true
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import aliased
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import Boolean
+
+from curation.labels import CLASS_IDS, ORGAN_IDS
+from curation.query import And, Everything, Field, Flag, HasClass, Measure, Node, Not, Or, Pattern
+from curation.status import Origin, Severity, Status
+from db.models import (
+    Annotation,
+    Case,
+    Decision,
+    FindingRow,
+    FindingState,
+    MaskVersion,
+    Prediction,
+    PredictionClass,
+    Source,
+    SourceRevision,
+    Verdict,
+)
+from db.snapshots import Frame
+
+Condition = ColumnElement[bool]
+
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def compile_filter(node: Node, frame: Frame) -> Condition:
+    """Compile a query over a snapshot.
+
+    Args:
+        node: From `curation.query.parse`.
+        frame: From `db.snapshots.frame`; the condition is for a SELECT from its tables.
+    """
+    match node:
+        case Everything():
+            return true()
+        case And(terms):
+            return and_(*(compile_filter(term, frame) for term in terms))
+        case Or(terms):
+            return or_(*(compile_filter(term, frame) for term in terms))
+        case Not(term):
+            return not_(compile_filter(term, frame))
+        case HasClass(predicate, "every", class_ids):
+            return and_(*(_some_class(predicate, (class_id,), frame) for class_id in class_ids))
+        case HasClass(predicate, _, class_ids):
+            return _some_class(predicate, class_ids, frame)
+        case Measure():
+            return _measure(node, frame)
+        case Field():
+            return _field(node, frame)
+        case Flag(name):
+            return _FLAGS[name](frame)
+
+
+class _Matches(FunctionElement[bool]):
+    """A text column against a wildcard pattern, case-sensitive on both databases.
+
+    Its arguments are the column, the pattern for LIKE and the pattern for GLOB: SQLite's LIKE takes
+    upper and lower case for the same.
+    """
+
+    name = "matches"
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_Matches, "sqlite")
+def _matches_sqlite(element: _Matches, compiler: SQLCompiler, **kw: Any) -> str:
+    column, _, glob = element.clauses
+    return f"({compiler.process(column, **kw)} GLOB {compiler.process(glob, **kw)})"
+
+
+@compiles(_Matches)
+def _matches_elsewhere(element: _Matches, compiler: SQLCompiler, **kw: Any) -> str:
+    column, like, _ = element.clauses
+    return f"({compiler.process(column, **kw)} LIKE {compiler.process(like, **kw)})"
+
+
+def matches(column: Any, text: str | Pattern) -> Condition:
+    """Whether a text column equals a text, or fits a pattern."""
+    if isinstance(text, Pattern):
+        return _Matches(column, literal(text.like()), literal(text.glob()))
+    return column == literal(text)
+
+
+def _of_version(a: type[Annotation], class_ids: Sequence[int], frame: Frame) -> Condition:
+    which = a.class_id == class_ids[0] if len(class_ids) == 1 else a.class_id.in_(class_ids)
+    return and_(a.version_id == frame.version_id, which)
+
+
+def _some_class(predicate: str, class_ids: Sequence[int], frame: Frame) -> Condition:
+    """Whether the predicate holds for at least one of the classes."""
+    a = aliased(Annotation)  # under a name of its own: the statement around may read annotations too
+    here = _of_version(a, class_ids, frame)
+    match predicate:
+        case "has":
+            return exists().where(here, a.status == Status.ANNOTATED)
+        case "missing" | "absent" | "out_of_field":
+            return exists().where(here, a.status == Status(predicate))
+        case "original" | "pseudo" | "corrected":
+            return exists().where(here, a.status == Status.ANNOTATED, a.origin == Origin(predicate))
+        case "accepted":
+            d, later = aliased(Decision), aliased(Decision)
+            of_it = and_(d.case_id == Case.id, d.class_id == a.class_id, d.class_hash == a.class_hash)
+            since = exists().where(
+                later.case_id == d.case_id, later.class_id == d.class_id,
+                later.class_hash == d.class_hash, later.id > d.id,
+            )  # fmt: skip
+            return exists().where(here, of_it, d.verdict == Verdict.ACCEPTED, not_(since))
+        case "rejected":
+            d, later = aliased(Decision), aliased(Decision)
+            since = exists().where(
+                later.case_id == d.case_id, later.class_id == d.class_id, later.id > d.id
+            )
+            return exists().where(
+                d.case_id == Case.id, d.class_id.in_(class_ids), d.verdict == Verdict.REJECTED, not_(since)
+            )
+    raise AssertionError(f"the parser knows no predicate '{predicate}'")
+
+
+def _compared(column: Any, op: str, value: float) -> Condition:
+    # As a double: bound as the column's own integer, PostgreSQL would round 13.5 to 14.
+    return _COMPARE[op](column, literal(float(value), Double()))
+
+
+def _measure(node: Measure, frame: Frame) -> Condition:
+    a = aliased(Annotation)
+    drawn = and_(_of_version(a, (node.class_id,), frame), a.status == Status.ANNOTATED)
+    if node.name == "touches_border":
+        return exists().where(drawn, a.touches_border.is_(True))
+    if node.name not in {"confidence", "agreement"}:
+        column = a.volume_ml if node.name == "volume" else getattr(a, node.name)
+        return exists().where(drawn, _compared(column, node.op, node.value))
+    p = aliased(PredictionClass)
+    said = and_(p.class_id == a.class_id, _compared(getattr(p, node.name), node.op, node.value))
+    from_model = exists().where(drawn, p.prediction_id == a.prediction_id, said)
+    if node.name == "confidence":
+        return from_model
+    # What a person drew stands on no prediction: how far does the newest one agree with it?
+    any_model = aliased(Prediction)
+    # Two levels within the statement, where SQLAlchemy does not correlate by itself.
+    newest = (
+        select(func.max(any_model.id)).where(any_model.case_id == Case.id).correlate(Case).scalar_subquery()
+    )
+    by_hand = exists().where(drawn, a.prediction_id.is_(None), p.prediction_id == newest, said)
+    return or_(from_model, by_hand)
+
+
+def _field(node: Field, frame: Frame) -> Condition:
+    if isinstance(node.value, str | Pattern):
+        found = _text_field(node.name, node.value, frame)
+        return not_(found) if node.op == "!=" else found
+    return _compared(_number_field(node.name, frame), node.op, node.value)
+
+
+def _number_field(name: str, frame: Frame) -> Any:
+    match name:
+        case "labels":
+            return _annotated(CLASS_IDS, frame)
+        case "organs":
+            return _annotated(ORGAN_IDS, frame)
+        case "version":
+            return MaskVersion.number
+        case "slices":
+            return MaskVersion.shape_z
+    return getattr(MaskVersion, name.replace(".", "_"))  # spacing.x … shape.z
+
+
+def _annotated(class_ids: Sequence[int], frame: Frame) -> ColumnElement[int]:
+    a = aliased(Annotation)
+    return (
+        select(func.count())
+        .select_from(a)
+        .where(_of_version(a, class_ids, frame), a.status == Status.ANNOTATED)
+        .scalar_subquery()
+    )
+
+
+def _text_field(name: str, value: str | Pattern, frame: Frame) -> Condition:
+    match name:
+        case "case":
+            return _addressed(value)
+        case "source":
+            return matches(Source.name, value)
+        case "patient":
+            return matches(Case.patient, value)
+        case "role":
+            return Case.role == value
+        case "licence":  # one that nobody stated is the empty text
+            return matches(func.coalesce(Case.licence, Source.licence, ""), value)
+        case "revision":
+            return matches(_revision_name(), value)
+        case "finding":
+            f = aliased(FindingRow)
+            return exists().where(
+                f.version_id == frame.version_id, f.state == FindingState.OPEN, matches(f.check, value)
+            )
+    raise AssertionError(f"the parser knows no field '{name}'")
+
+
+def _addressed(value: str | Pattern) -> Condition:
+    """Text with a ``/`` is an address, without one a name."""
+    parts = value.parts if isinstance(value, Pattern) else (value,)
+    cut = next((i for i, part in enumerate(parts) if "/" in part), None)
+    if cut is None:
+        return matches(Case.name, value)
+    before, _, after = parts[cut].partition("/")
+    source, name = (*parts[:cut], before), (after, *parts[cut + 1 :])
+    return and_(matches(Source.name, _text(source)), matches(Case.name, _text(name)))
+
+
+def _text(parts: tuple[str, ...]) -> str | Pattern:
+    return parts[0] if len(parts) == 1 else Pattern(parts)
+
+
+def _revision_name() -> ColumnElement[str]:
+    """The revision that a version's labels come from: a complemented one stands on what was ingested."""
+    m, r = aliased(MaskVersion), aliased(SourceRevision)
+    newest = (
+        select(r.name)
+        .join(m, m.revision_id == r.id)
+        .where(m.case_id == Case.id, m.number <= MaskVersion.number)
+        .order_by(m.number.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return func.coalesce(newest, "")
+
+
+def is_complete(frame: Frame) -> Condition:
+    """No organ is missing."""
+    return not_(_some_class("missing", ORGAN_IDS, frame))
+
+
+def is_strong(frame: Frame) -> Condition:
+    """The paper's strong label: complete, no organ pseudo, at least one organ annotated."""
+    pseudo, drawn = (_some_class(predicate, ORGAN_IDS, frame) for predicate in ("pseudo", "has"))
+    return and_(is_complete(frame), not_(pseudo), drawn)
+
+
+def is_unlabeled(frame: Frame) -> Condition:
+    """No class is annotated."""
+    return not_(_some_class("has", CLASS_IDS, frame))
+
+
+def is_weak(frame: Frame) -> Condition:
+    """At least one class annotated, not strong."""
+    return and_(_some_class("has", CLASS_IDS, frame), not_(is_strong(frame)))
+
+
+def is_flagged(frame: Frame) -> Condition:
+    """An open finding of severity warning or above."""
+    f = aliased(FindingRow)
+    return exists().where(
+        f.version_id == frame.version_id,
+        f.state == FindingState.OPEN,
+        f.severity.in_([Severity.WARNING, Severity.ERROR]),
+    )
+
+
+def is_stale(frame: Frame) -> Condition:
+    """A class stands on a prediction that a newer one of the same model for the same case replaced."""
+    a, p, newer = aliased(Annotation), aliased(Prediction), aliased(Prediction)
+    return exists().where(
+        a.version_id == frame.version_id,
+        a.prediction_id == p.id,
+        newer.case_id == p.case_id,
+        newer.model_id == p.model_id,
+        newer.id > p.id,
+    )
+
+
+_FLAGS: dict[str, Callable[[Frame], Condition]] = {
+    "complete": is_complete,
+    "strong": is_strong,
+    "weak": is_weak,
+    "unlabeled": is_unlabeled,
+    "flagged": is_flagged,
+    "stale": is_stale,
+}

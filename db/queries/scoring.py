@@ -1,0 +1,178 @@
+"""Models and how they scored."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from curation.labels import BY_ID
+from db.models import Case, Dataset, DatasetVersion, Evaluation, Model, ModelKind, Prediction, Source
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model. `dataset` is ``NAME@N``; `weights_path` a folder relative to the workspace."""
+
+    id: int
+    name: str
+    kind: ModelKind
+    dataset: str | None
+    dataset_version_id: int | None
+    profile: dict[str, Any] | None
+    origins: list[str] | None
+    code_version: str | None
+    weights_path: str | None
+    weights_hash: str | None
+    metrics: dict[str, Any]
+    curves: list[Any]
+    run_id: int | None
+    created_at: datetime
+    predicted_cases: int
+
+
+@dataclass(frozen=True)
+class EvaluationRow:
+    """One score of one class of one case; `dsc` and `nsd` are 0 to 1."""
+
+    model: str
+    case: str
+    case_id: int
+    class_id: int
+    class_name: str
+    protocol: str
+    implementation: str
+    dsc: float
+    nsd: float
+    prediction_id: int
+    reference_version_id: int
+    seconds: float | None
+    peak_memory_mb: float | None
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """Mean and (population) standard deviation of one model's scores of one class over its cases."""
+
+    model: str
+    class_id: int
+    class_name: str
+    protocol: str
+    cases: int
+    dsc_mean: float
+    dsc_std: float
+    nsd_mean: float
+    nsd_std: float
+
+
+def models(session: Session) -> list[ModelRow]:
+    """All models, in the order in which they were registered."""
+    return _model_rows(session)
+
+
+def model(session: Session, name: str) -> ModelRow | None:
+    """A model by its name; None if there is none of it."""
+    found = _model_rows(session, Model.name == name)
+    return found[0] if found else None
+
+
+def evaluations(
+    session: Session,
+    *,
+    model: str | None = None,
+    protocol: str | None = None,
+    case_id: int | None = None,
+) -> list[EvaluationRow]:
+    """Scores, by model, case and class; of everything that is not asked for."""
+    statement = (
+        select(Evaluation, Model.name, Source.name, Case.name)
+        .join(Model, Model.id == Evaluation.model_id)
+        .join(Case, Case.id == Evaluation.case_id)
+        .join(Source, Source.id == Case.source_id)
+        .order_by(Model.id, Source.name, Case.name, Evaluation.protocol, Evaluation.class_id)
+    )
+    if model is not None:
+        statement = statement.where(Model.name == model)
+    if protocol is not None:
+        statement = statement.where(Evaluation.protocol == protocol)
+    if case_id is not None:
+        statement = statement.where(Evaluation.case_id == case_id)
+    return [
+        EvaluationRow(
+            of_model, f"{source}/{case}", e.case_id, e.class_id, BY_ID[e.class_id].name, e.protocol,
+            e.implementation, e.dsc, e.nsd, e.prediction_id, e.reference_version_id, e.seconds,
+            e.peak_memory_mb,
+        )
+        for e, of_model, source, case in session.execute(statement)
+    ]  # fmt: skip
+
+
+def scores(session: Session, *, protocol: str | None = None) -> list[ScoreRow]:
+    """Mean and standard deviation per model, protocol and class, in that order."""
+    statement = (
+        select(
+            Model.name,
+            Evaluation.class_id,
+            Evaluation.protocol,
+            func.count(),
+            func.avg(Evaluation.dsc),
+            func.avg(Evaluation.dsc * Evaluation.dsc),
+            func.avg(Evaluation.nsd),
+            func.avg(Evaluation.nsd * Evaluation.nsd),
+        )
+        .join(Model, Model.id == Evaluation.model_id)
+        .group_by(Model.id, Model.name, Evaluation.protocol, Evaluation.class_id)
+        .order_by(Model.id, Evaluation.protocol, Evaluation.class_id)
+    )
+    if protocol is not None:
+        statement = statement.where(Evaluation.protocol == protocol)
+    return [
+        ScoreRow(
+            of_model, class_id, BY_ID[class_id].name, of_protocol, n,
+            dsc, _std(dsc, dsc2), nsd, _std(nsd, nsd2),
+        )
+        for of_model, class_id, of_protocol, n, dsc, dsc2, nsd, nsd2 in session.execute(statement)
+    ]  # fmt: skip
+
+
+def _std(mean: float, mean_of_squares: float) -> float:
+    # SQLite has no standard deviation. Scores have 4 digits, so what doubles lose here does not show;
+    # equal scores may come out a hair below zero.
+    return math.sqrt(max(0.0, mean_of_squares - mean * mean))
+
+
+def _model_rows(session: Session, *conditions: Any) -> list[ModelRow]:
+    predicted = (
+        select(func.count(Prediction.case_id.distinct()))
+        .where(Prediction.model_id == Model.id)
+        .scalar_subquery()
+    )
+    rows = session.execute(
+        select(Model, Dataset.name, DatasetVersion.number, predicted)
+        .outerjoin(DatasetVersion, DatasetVersion.id == Model.dataset_version_id)
+        .outerjoin(Dataset, Dataset.id == DatasetVersion.dataset_id)
+        .where(*conditions)
+        .order_by(Model.id)
+    )
+    return [
+        ModelRow(
+            id=m.id,
+            name=m.name,
+            kind=m.kind,
+            dataset=f"{dataset}@{number}" if dataset is not None else None,
+            dataset_version_id=m.dataset_version_id,
+            profile=m.profile,
+            origins=m.origins,
+            code_version=m.code_version,
+            weights_path=m.weights_path,
+            weights_hash=m.weights_hash,
+            metrics=m.metrics,
+            curves=m.curves,
+            run_id=m.run_id,
+            created_at=m.created_at,
+            predicted_cases=cases,
+        )
+        for m, dataset, number, cases in rows
+    ]

@@ -1,0 +1,305 @@
+"""From an address or a query to cases: resolving, counting, listing page by page."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, collate, func, select
+from sqlalchemy.orm import Session
+
+from curation.errors import UsageError
+from curation.labels import BY_ID, CLASS_IDS, ORGAN_IDS
+from curation.query import Node, parse
+from curation.status import Status
+from db.filters import compile_filter, is_complete, is_flagged, is_stale, is_strong
+from db.models import Annotation, Case, MaskVersion, Role, Source, VersionKind
+from db.snapshots import NEWEST, Frame, Snapshot, frame
+
+# What a page of cases can be sorted by.
+ORDERS = ("case", "patient", "role", "version", "labels", "organs", "slices", "spacing", "changed")
+# A question with a variable per version stays below what either database takes.
+BATCH = 1000
+
+
+class UnknownCaseError(UsageError):
+    """An address that names no case, or no version of it."""
+
+
+class AmbiguousCaseError(UsageError):
+    """A bare name that several sources use.
+
+    Attributes:
+        candidates: Their addresses.
+    """
+
+    def __init__(self, name: str, candidates: list[str]) -> None:
+        self.candidates = candidates
+        super().__init__(f"case '{name}' is in several sources; say which: {', '.join(candidates)}")
+
+
+@dataclass(frozen=True)
+class CaseRef:
+    """One version of one case. `address` is ``SOURCE/NAME``, `number` the version's."""
+
+    case_id: int
+    version_id: int
+    number: int
+    address: str
+
+
+@dataclass(frozen=True)
+class CaseRow:
+    """One case as a list shows it.
+
+    Attributes:
+        version: Number of the version that the snapshot has; `version_id` its row.
+        labels: Annotated classes, tumor and pseudo labels too; `organs` of the 13 organs.
+        licence: The case's, else its source's.
+        shape: Voxels along the patient's x, y, z; `spacing_mm` likewise.
+        classes: Class name to ``{"status": …, "origin": …}``, in the label table's order.
+    """
+
+    id: int
+    address: str
+    source: str
+    name: str
+    version: int
+    version_id: int
+    kind: VersionKind
+    changed: datetime
+    labels: int
+    organs: int
+    role: Role
+    patient: str
+    licence: str | None
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    image_path: str | None
+    complete: bool
+    strong: bool
+    flagged: bool
+    stale: bool
+    classes: dict[str, dict[str, str | None]] = field(repr=False)
+
+    @property
+    def slices(self) -> int:
+        """Slices along the patient's inferior-superior axis."""
+        return self.shape[2]
+
+
+def resolve(session: Session, address: str) -> CaseRef:
+    """Find one version of one case.
+
+    Args:
+        session: A reading session.
+        address: ``SOURCE/NAME[@N]``, or a bare ``NAME[@N]`` where it is unique; without N the newest.
+
+    Raises:
+        UnknownCaseError: No such case or version; offers the nearest name.
+        AmbiguousCaseError: Several sources have a case of this name; lists them.
+    """
+    path, _, version = address.partition("@")
+    source, _, name = path.rpartition("/")
+    query = (
+        select(
+            Case.id,
+            Source.name.label("source"),
+            Case.name,
+            MaskVersion.id.label("version_id"),
+            MaskVersion.number,
+        )
+        .select_from(frame(NEWEST).tables)
+        .where(Case.name == name)
+        .order_by(Source.name)
+    )
+    found = session.execute(query.where(Source.name == source) if source else query).all()
+    if not found:
+        raise UnknownCaseError(f"unknown case '{path}'{_nearest(session, name)}")
+    if len(found) > 1:
+        raise AmbiguousCaseError(name, [f"{row.source}/{row.name}" for row in found])
+    (row,) = found
+    known = f"{row.source}/{row.name}"
+    if not version:
+        return CaseRef(row.id, row.version_id, row.number, known)
+    # isascii: isdecimal alone takes digits of every script, and int() them too.
+    number = int(version) if version.isascii() and version.isdecimal() and len(version) < 10 else 0
+    version_id = session.scalar(
+        select(MaskVersion.id).where(MaskVersion.case_id == row.id, MaskVersion.number == number)
+    )
+    if version_id is None:
+        have = "version 1" if row.number == 1 else f"versions 1 to {row.number}"
+        raise UnknownCaseError(f"{known} has {have}, no version '{version}'")
+    return CaseRef(row.id, version_id, number, known)
+
+
+def _nearest(session: Session, name: str) -> str:
+    """A hint for a name that is not there, from those that begin alike."""
+    begins = Case.name.startswith(name[:3], autoescape=True)
+    names = session.scalars(select(Case.name).where(begins).order_by(Case.name).limit(5000)).all()
+    near = difflib.get_close_matches(name, set(names), n=1)
+    return f": did you mean '{near[0]}'?" if near else "; `maskledger cases all` lists those there are"
+
+
+def count(session: Session, query: str | Node = "", *, snapshot: Snapshot = NEWEST) -> int:
+    """How many cases a query finds; the empty query finds all.
+
+    Raises:
+        QueryError: The query cannot be read.
+    """
+    asked = frame(snapshot)
+    return session.scalars(_select(query, asked, func.count())).one()
+
+
+def case_ids(session: Session, query: str | Node = "", *, snapshot: Snapshot = NEWEST) -> list[int]:
+    """Ids of the cases that a query finds, in order of address."""
+    return [ref.case_id for ref in case_refs(session, query, snapshot=snapshot)]
+
+
+def case_refs(session: Session, query: str | Node = "", *, snapshot: Snapshot = NEWEST) -> list[CaseRef]:
+    """The cases that a query finds, in order of address, without looking at their classes."""
+    asked = frame(snapshot)
+    rows = session.execute(
+        _select(
+            query, asked, Case.id, asked.version_id.label("version_id"), MaskVersion.number,
+            Source.name.label("source"), Case.name,
+        ).order_by(*_by_address(session))
+    )  # fmt: skip
+    return [CaseRef(row.id, row.version_id, row.number, f"{row.source}/{row.name}") for row in rows]
+
+
+def cases(
+    session: Session,
+    query: str | Node = "",
+    *,
+    limit: int | None = None,
+    offset: int = 0,
+    order: str = "case",
+    descending: bool = False,
+    snapshot: Snapshot = NEWEST,
+) -> list[CaseRow]:
+    """The cases that a query finds, or one page of them.
+
+    Args:
+        session: A reading session.
+        query: Text or tree; the empty query finds all.
+        limit: At most so many; None for all.
+        offset: Leave out so many before.
+        order: One of `ORDERS`; equals are in order of address.
+        descending: The greatest first.
+        snapshot: Which version of each case.
+
+    Raises:
+        QueryError: The query cannot be read.
+    """
+    asked = frame(snapshot)
+    key = _order_key(order, asked)
+    statement = (
+        _select(
+            query,
+            asked,
+            Case.id,
+            Source.name.label("source"),
+            Case.name,
+            MaskVersion.number,
+            asked.version_id.label("version_id"),
+            MaskVersion.kind,
+            MaskVersion.created_at,
+            Case.role,
+            Case.patient,
+            func.coalesce(Case.licence, Source.licence).label("licence"),
+            *(getattr(MaskVersion, f"{what}_{axis}") for what in ("shape", "spacing") for axis in "xyz"),
+            Case.image_path,
+            is_complete(asked).label("complete"),
+            is_strong(asked).label("strong"),
+            is_flagged(asked).label("flagged"),
+            is_stale(asked).label("stale"),
+        )
+        .order_by(*(column.desc() if descending else column for column in key), *_by_address(session))
+        .limit(limit)
+        .offset(offset or None)
+    )
+    rows = session.execute(statement).all()
+    classes = statuses_of(session, [row.version_id for row in rows])
+    return [_case_row(row, classes[row.version_id]) for row in rows]
+
+
+def statuses_of(
+    session: Session, version_ids: Sequence[int]
+) -> dict[int, dict[int, tuple[Status, str | None]]]:
+    """Version id to class id to (status, origin), in a query per thousand versions."""
+    found: dict[int, dict[int, tuple[Status, str | None]]] = {version_id: {} for version_id in version_ids}
+    for begin in range(0, len(version_ids), BATCH):
+        rows = session.execute(
+            select(Annotation.version_id, Annotation.class_id, Annotation.status, Annotation.origin)
+            .where(Annotation.version_id.in_(version_ids[begin : begin + BATCH]))
+            .order_by(Annotation.version_id, Annotation.class_id)
+        )
+        for version_id, class_id, status, origin in rows:
+            found[version_id][class_id] = (status, origin.value if origin is not None else None)
+    return found
+
+
+def _select(query: str | Node, asked: Frame, *columns: Any) -> Select[Any]:
+    node = parse(query) if isinstance(query, str) else query
+    return select(*columns).select_from(asked.tables).where(compile_filter(node, asked))
+
+
+def _by_address(session: Session) -> tuple[ColumnElement[str], ColumnElement[str]]:
+    # By code point on both: PostgreSQL would sort by its server's language.
+    collation = "C" if session.get_bind().dialect.name == "postgresql" else "BINARY"
+    return collate(Source.name, collation), collate(Case.name, collation)
+
+
+def _order_key(order: str, asked: Frame) -> tuple[Any, ...]:
+    if order not in ORDERS:
+        raise ValueError(f"cannot order cases by '{order}', only by {', '.join(ORDERS)}")
+    if order in {"labels", "organs"}:
+        ids = CLASS_IDS if order == "labels" else ORGAN_IDS
+        return (
+            select(func.count())
+            .where(Annotation.version_id == asked.version_id)
+            .where(Annotation.class_id.in_(ids), Annotation.status == Status.ANNOTATED)
+            .scalar_subquery(),
+        )
+    columns: dict[str, tuple[Any, ...]] = {
+        "case": (),
+        "patient": (Case.patient,),
+        "role": (Case.role,),
+        "version": (MaskVersion.number,),
+        "slices": (MaskVersion.shape_z,),
+        "spacing": (MaskVersion.spacing_z,),
+        "changed": (MaskVersion.created_at, asked.version_id),
+    }
+    return columns[order]
+
+
+def _case_row(row: Any, classes: dict[int, tuple[Status, str | None]]) -> CaseRow:
+    drawn = [class_id for class_id, (status, _) in classes.items() if status is Status.ANNOTATED]
+    return CaseRow(
+        id=row.id,
+        address=f"{row.source}/{row.name}",
+        source=row.source,
+        name=row.name,
+        version=row.number,
+        version_id=row.version_id,
+        kind=row.kind,
+        changed=row.created_at,
+        labels=len(drawn),
+        organs=sum(class_id in ORGAN_IDS for class_id in drawn),
+        role=row.role,
+        patient=row.patient,
+        licence=row.licence,
+        shape=(row.shape_x, row.shape_y, row.shape_z),
+        spacing_mm=(row.spacing_x, row.spacing_y, row.spacing_z),
+        image_path=row.image_path,
+        complete=bool(row.complete),
+        strong=bool(row.strong),
+        flagged=bool(row.flagged),
+        stale=bool(row.stale),
+        classes={
+            BY_ID[class_id].name: {"status": status.value, "origin": origin}
+            for class_id, (status, origin) in classes.items()
+        },
+    )
