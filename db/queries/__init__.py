@@ -5,8 +5,8 @@ Answers are plain values that outlive the session.
 
 from db.datasets import DatasetVersionRow, MemberRow, dataset_version, datasets, members
 from db.queries.counting import COUNTED, Census, Overview, census, coverage_by_source, overview
-from db.queries.scoring import EvaluationRow, ModelRow, ScoreRow, evaluations, model, models, scores
 from db.queries.logbook import EventRow, RunItemRow, RunRow, SourceRow, events, run_items, runs, sources
+from db.queries.scoring import EvaluationRow, ModelRow, ScoreRow, evaluations, model, models, scores
 from db.queries.selection import (
     ORDERS,
     AmbiguousCaseError,
