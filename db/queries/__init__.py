@@ -21,6 +21,7 @@ from db.queries.selection import (
 )
 from db.queries.versions import (
     AnnotationRow,
+    CasePage,
     ConflictRow,
     ImagePlace,
     PredictionClassRow,
@@ -30,9 +31,9 @@ from db.queries.versions import (
     VersionDetail,
     VersionRow,
     annotations,
+    case_page,
     findings,
     history,
-    image_place,
     predictions_for,
     version_detail,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "AmbiguousCaseError",
     "AnnotationRow",
     "AsOf",
+    "CasePage",
     "CaseRef",
     "CaseRow",
     "Census",
@@ -74,6 +76,7 @@ __all__ = [
     "VersionRow",
     "annotations",
     "case_ids",
+    "case_page",
     "case_refs",
     "cases",
     "census",
@@ -85,7 +88,6 @@ __all__ = [
     "events",
     "findings",
     "history",
-    "image_place",
     "members",
     "model",
     "models",

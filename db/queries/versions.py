@@ -21,10 +21,12 @@ from db.models import (
     Prediction,
     PredictionClass,
     ReservedVoxels,
+    Role,
     Source,
     SourceRevision,
     VersionKind,
 )
+from db.queries.selection import resolve
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,61 @@ class ImagePlace:
     path: str | None
 
 
+@dataclass(frozen=True)
+class CasePage:
+    """All that is known of one case.
+
+    Attributes:
+        address: ``SOURCE/NAME``.
+        licence: The case's, else its source's.
+        extra: Further columns of the case list.
+        looked_for: Ids of the classes that were looked for in this very case; None: its source's protocol.
+        detail: The version that was asked for.
+        versions: All versions, the oldest first.
+        predictions: All predictions, the newest first.
+    """
+
+    case_id: int
+    address: str
+    patient: str
+    role: Role
+    licence: str | None
+    citation: str | None
+    extra: dict[str, Any]
+    looked_for: list[int] | None
+    image: ImagePlace
+    detail: VersionDetail
+    versions: list[VersionRow]
+    predictions: list[PredictionRow]
+
+
+def case_page(session: Session, address: str) -> CasePage:
+    """All that is known of the case at an address, with one version in detail.
+
+    Raises:
+        UnknownCaseError: No such case or version.
+        AmbiguousCaseError: Several sources have a case of this name.
+    """
+    found = resolve(session, address)
+    case, source = session.execute(
+        select(Case, Source).join(Source, Source.id == Case.source_id).where(Case.id == found.case_id)
+    ).one()
+    return CasePage(
+        case_id=case.id,
+        address=found.address,
+        patient=case.patient,
+        role=case.role,
+        licence=case.licence or source.licence,
+        citation=source.citation,
+        extra=case.extra,
+        looked_for=case.looked_for,
+        image=ImagePlace(source.image_root, case.image_path),
+        detail=version_detail(session, found.version_id),
+        versions=history(session, case.id),
+        predictions=predictions_for(session, case.id),
+    )
+
+
 def history(session: Session, case_id: int) -> list[VersionRow]:
     """All versions of a case, the oldest first."""
     return _version_rows(session, MaskVersion.case_id == case_id)
@@ -285,16 +342,6 @@ def predictions_for(session: Session, case_id: int) -> list[PredictionRow]:
         )
         seen.add(prediction.model_id)
     return found
-
-
-def image_place(session: Session, case_id: int) -> ImagePlace:
-    """Where a case's image lies."""
-    row = session.execute(
-        select(Source.image_root, Case.image_path)
-        .join(Source, Source.id == Case.source_id)
-        .where(Case.id == case_id)
-    ).one()
-    return ImagePlace(row.image_root, row.image_path)
 
 
 def _version_rows(session: Session, condition: Any) -> list[VersionRow]:

@@ -3,7 +3,7 @@
 from db.writes.cases import ensure_case, ensure_revision, ensure_source, move_source
 from db.writes.datasets import MemberValues, freeze_dataset
 from db.writes.models import (
-    EvaluationValues,
+    NewEvaluation,
     PredictionClassValues,
     add_evaluations,
     add_model,
@@ -33,8 +33,8 @@ from db.writes.versions import (
 __all__ = [
     "AnnotationValues",
     "ConflictValues",
-    "EvaluationValues",
     "MemberValues",
+    "NewEvaluation",
     "NewVersion",
     "OpenRun",
     "PredictionClassValues",

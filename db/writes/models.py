@@ -25,9 +25,11 @@ class PredictionClassValues:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationValues:
+class NewEvaluation:
     """One score of one class of one prediction; `dsc` and `nsd` are 0 to 1."""
 
+    model_id: int
+    case_id: int
     class_id: int
     protocol: str
     implementation: str
@@ -37,6 +39,7 @@ class EvaluationValues:
     nsd: float
     seconds: float | None = None
     peak_memory_mb: float | None = None
+    run_id: int | None = None
 
 
 def add_model(
@@ -147,23 +150,15 @@ def add_prediction(
     return prediction_id
 
 
-def add_evaluations(
-    session: Session,
-    *,
-    model_id: int,
-    case_id: int,
-    rows: Sequence[EvaluationValues],
-    run_id: int | None = None,
-) -> None:
-    """Book scores of one model on one case. They replace its earlier ones under the same protocols."""
-    if not rows:
-        return
-    session.execute(
-        delete(Evaluation).where(
-            Evaluation.model_id == model_id,
-            Evaluation.case_id == case_id,
-            Evaluation.protocol.in_({row.protocol for row in rows}),
+def add_evaluations(session: Session, rows: Sequence[NewEvaluation]) -> None:
+    """Book scores. They replace all earlier ones of the same (model, case, protocol)."""
+    for model_id, case_id, protocol in sorted({(r.model_id, r.case_id, r.protocol) for r in rows}):
+        session.execute(
+            delete(Evaluation).where(
+                Evaluation.model_id == model_id,
+                Evaluation.case_id == case_id,
+                Evaluation.protocol == protocol,
+            )
         )
-    )
-    whose = {"model_id": model_id, "case_id": case_id, "run_id": run_id}
-    session.execute(insert(Evaluation), [whose | asdict(row) for row in rows])
+    if rows:
+        session.execute(insert(Evaluation), [asdict(row) for row in rows])
