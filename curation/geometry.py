@@ -44,13 +44,13 @@ class Geometry:
     def ras_axes(self) -> tuple[tuple[int, bool], tuple[int, bool], tuple[int, bool]]:
         """For the patient's x (towards right), y, z: the file axis that runs along it, and whether backwards.
 
-        The rule of nibabel.orientations.io_orientation: the nearest rotation of the affine, then each file
-        axis in turn takes the free patient axis that it is closest to.
+        The rule of nibabel.orientations.io_orientation: of the nearest rotation of the affine, each file axis
+        takes the free patient axis that it is closest to, the closest of them first.
         """
         left, _, right = np.linalg.svd(self.directions)
         rotation = left @ right
         found: dict[int, tuple[int, bool]] = {}
-        for axis in range(3):
+        for axis in np.argsort(-(rotation**2).max(axis=0), kind="stable").tolist():
             closeness = np.abs(rotation[:, axis])
             closeness[list(found)] = -1
             patient = int(np.argmax(closeness))

@@ -53,7 +53,7 @@ def check_mask(census: Mapping[int, ClassCensus], runs: RunLengths, geometry: Ge
 def organ_in_pieces(
     census: Mapping[int, ClassCensus], runs: RunLengths, geometry: Geometry
 ) -> list[Finding]:
-    """Organs whose largest piece holds too little of them; info only where the scan's edge may have cut it."""
+    """Organs whose largest piece holds too little of them; info only where the scan's edge may have cut."""
     findings = []
     for class_id, organ in census.items():
         limit = _WHOLE_SHARE.get(class_id)
