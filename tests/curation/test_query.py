@@ -335,8 +335,8 @@ def test_what_is_printed_reads_back_as_the_same_tree(tree: Node):
 
 
 words = (
-    *PREDICATES, *FLAGS, *FIELDS, *NUMBER_MEASURES, *OPERATORS, *QUANTIFIERS, "touches_border", "liver", "kidney",
-    "left", "and", "or", "not", "all", "(", ")", "3", '"x*"', '"', "KiTS", "==", "!", ",", "\\",
+    *PREDICATES, *FLAGS, *FIELDS, *NUMBER_MEASURES, *OPERATORS, *QUANTIFIERS, "touches_border", "liver",
+    "left", "kidney", "and", "or", "not", "all", "(", ")", "3", '"x*"', '"', "KiTS", "==", "!", ",", "\\",
 )  # fmt: skip
 
 
