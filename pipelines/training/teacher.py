@@ -40,14 +40,14 @@ def train_teacher(job: Job, reporter: Reporter) -> None:
     folders = NnunetFolders(job.work_dir / "nnunet")
     # From here on nnU-Net may be imported.
     folders.enter()
-    from pipelines.training.hardware import pick_device, use_all_threads
+    from pipelines.training.precision import Precision
 
-    device = pick_device(job.device)
+    precision = Precision.of_job(job.device)
     use_all_threads()
     cases = lay_out([case for case in job.cases if case.split], folders, reporter)
     plans = plan(cases, folders, job.profile.teacher, reporter)
     preprocess(cases, folders, plans, reporter)
-    trainer = _train(job, folders, plans, device, reporter)
+    trainer = _train(job, folders, plans, precision, reporter)
     model_dir = job.work_dir / "model"
     weights_hash = _package(job, trainer, plans, model_dir)
     curves = trainer.curves()
@@ -65,11 +65,18 @@ def _claim(job: Job) -> None:
         raise TrainingError(f"{job.work_dir}: holds a training of another job; give it a folder of its own")
 
 
-def _train(job: Job, folders: NnunetFolders, plans: dict[str, Any], device: Any, reporter: Reporter) -> Any:
+def use_all_threads() -> None:
+    """Let torch use every core that this process may run on."""
+    import torch
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+
+
+def _train(job: Job, folders: NnunetFolders, plans: dict[str, Any], precision: Any, reporter: Reporter) -> Any:
     """Run nnU-Net's training loop, from the latest checkpoint if there is one; returns the trainer."""
     from pipelines.training.teacher_trainer import FINAL, LATEST, LedgerTrainer, seed_everything
 
-    if device.type == "cpu":
+    if precision.device.type == "cpu":
         # In this process: a second one for augmentation takes a core from the training, and in one
         # process a resumed training draws what an uninterrupted one would have drawn.
         os.environ[AUGMENTERS_VARIABLE] = "0"
@@ -78,8 +85,8 @@ def _train(job: Job, folders: NnunetFolders, plans: dict[str, Any], device: Any,
     seed_everything(job.seed)
     dataset = json.loads((folders.raw / "dataset.json").read_text(encoding="utf-8"))
     # nnUNetTrainer takes this key out of the plans.
-    trainer = LedgerTrainer({**plans, "continue_training": False}, CONFIGURATION, 0, dataset, device)
-    trainer.configure(job.profile.teacher, job.seed, reporter)
+    trainer = LedgerTrainer({**plans, "continue_training": False}, CONFIGURATION, 0, dataset, precision.device)
+    trainer.configure(job.profile.teacher, job.seed, precision, reporter)
     trainer.initialize()
     output = Path(trainer.output_folder)
     for checkpoint in (output / FINAL, output / LATEST):

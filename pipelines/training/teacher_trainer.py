@@ -20,8 +20,8 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from pipelines.profiles import TeacherProfile
-from pipelines.training.hardware import autocast_on_cpu
 from pipelines.training.jobs import Reporter, TrainingError
+from pipelines.training.precision import Precision
 
 # Of the arrays that nnU-Net's reader gives, (z, y, x), before the plans' transposition.
 LEFT_RIGHT_AXIS = 2
@@ -34,7 +34,9 @@ class LedgerTrainer(nnUNetTrainer):
     (It is no argument of the constructor because nnU-Net saves the constructor's arguments in checkpoints.)
     """
 
-    def configure(self, profile: TeacherProfile, seed: int, reporter: Reporter) -> None:
+    def configure(
+        self, profile: TeacherProfile, seed: int, precision: Precision, reporter: Reporter
+    ) -> None:
         """Take the settings of a profile."""
         self.profile = profile
         self.seed = seed
@@ -46,7 +48,7 @@ class LedgerTrainer(nnUNetTrainer):
         self.weight_decay = profile.weight_decay
         self.enable_deep_supervision = profile.deep_supervision
         self.save_every = profile.checkpoint_every
-        self.bf16 = profile.bf16_on_cpu and autocast_on_cpu(self.device)
+        self.bf16 = profile.bf16_on_cpu and self.device.type == "cpu" and precision.dtype == torch.bfloat16
         self._steps_done = 0
 
     @property
@@ -78,7 +80,7 @@ class LedgerTrainer(nnUNetTrainer):
             initial_patch_size = np.array([round(1.15 * n) for n in self.configuration_manager.patch_size])
         return rotation, dummy_2d, initial_patch_size, self.mirror_axes
 
-    def get_training_transforms(  # type: ignore[override]
+    def get_training_transforms(
         self,
         patch_size: Any,
         rotation_for_DA: Any,
