@@ -21,7 +21,8 @@ class Lines:
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
-        self._title, self._total = "", None
+        self._title = ""
+        self._total: int | None = None
         self._done, self._since, self._told = 0, 0.0, 0.0
 
     def start(self, title: str, total: int | None) -> None:

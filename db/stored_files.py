@@ -48,6 +48,7 @@ def stored_files(session: Session) -> list[StoredFile]:
         .join(Case, Case.id == Prediction.case_id)
         .join(Source, Source.id == Case.source_id)
     )
-    for file_hash, voxels, model, source, case in predictions:
-        found.setdefault(file_hash, StoredFile(file_hash, f"prediction of {model} for {source}/{case}", voxels))
+    for file_hash, voxel_hash, model, source, name in predictions:
+        needed_by = f"prediction of {model} for {source}/{name}"
+        found.setdefault(file_hash, StoredFile(file_hash, needed_by, voxel_hash))
     return list(found.values())

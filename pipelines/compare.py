@@ -63,17 +63,26 @@ def compare(bench: Workbench, models: Sequence[str], protocol: str = "flare23") 
                 for row in queries.evaluations(session, model=name, protocol=protocol)
             }
             if not scores[name]:
-                raise UsageError(f"model '{name}' has no scores; run `maskledger evaluate {name} \"role = test\"`")
+                raise UsageError(
+                    f"model '{name}' has no scores; run `maskledger evaluate {name} \"role = test\"`"
+                )
     common = set.intersection(*({case_id for case_id, _ in values} for values in scores.values()))
     if not common:
-        raise UsageError(f"no case was scored for all of {', '.join(models)}; evaluate them on the same query")
+        raise UsageError(
+            f"no case was scored for all of {', '.join(models)}; evaluate them on the same query"
+        )
     by_class = {
-        class_id: {name: _mean(v for (case, c), v in values.items() if c == class_id and case in common) for name, values in scores.items()}
+        class_id: {
+            name: _mean(v for (case, c), v in values.items() if c == class_id and case in common)
+            for name, values in scores.items()
+        }
         for class_id in (c.id for c in CLASSES)
     }
     rows = [ComparedRow(BY_ID[class_id].title, values) for class_id, values in by_class.items()]
     for label, ids in (("Organ mean", ORGAN_IDS), ("Mean of all", tuple(by_class))):
-        rows.append(ComparedRow(label, {name: _mean_of_means([by_class[c][name] for c in ids]) for name in models}))
+        rows.append(
+            ComparedRow(label, {name: _mean_of_means([by_class[c][name] for c in ids]) for name in models})
+        )
     return Comparison(len(common), rows)
 
 

@@ -121,7 +121,9 @@ def _plan(
 def _complement_case(job: _Job) -> _Complemented:
     """Merge one prediction into one mask. Touches no database, so it runs in any worker."""
     try:
-        geometry, offered = decode_mask(job.store.get(job.prediction.file_hash), f"prediction for {job.case.address}")
+        geometry, offered = decode_mask(
+            job.store.get(job.prediction.file_hash), f"prediction for {job.case.address}"
+        )
         if job.case.file_hash:
             geometry, kept = decode_mask(job.store.get(job.case.file_hash), job.case.address)
         else:

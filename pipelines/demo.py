@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -70,35 +71,30 @@ def run_demo(bench: Workbench, cohort: Path, size: DemoSize, seed: int = 0) -> D
         result = call()
         seconds[name] = time.monotonic() - begin
         if isinstance(result, Outcome) and result.refused:
-            raise CurationError(f"the demo's step '{name}' refused {len(result.refused)} cases: {result.refused[0]}")
+            raise CurationError(
+                f"the demo's step '{name}' refused {len(result.refused)} cases: {result.refused[0]}"
+            )
         return result
 
     step(
         "make phantom CTs",
-        lambda: write_cohort(cohort, train=size.train, test=size.test, strong=size.strong, seed=seed),
+        partial(write_cohort, cohort, train=size.train, test=size.test, strong=size.strong, seed=seed),
     )
     with bench.catalog.writing() as session:
         writes.ensure_source(session, SOURCE, licence="CC0-1.0", image_root=str(cohort.resolve()))
     mapping = load_builtin("flare23")
     for folder, role in (("Tr", Role.TRAIN), ("Ts", Role.TEST)):
-        request = IngestRequest(
-            source=SOURCE,
-            mapping=mapping,
-            labels=cohort / f"labels{folder}",
-            images=cohort / f"images{folder}",
-            role=role,
-        )
-        step(f"ingest {role} cases", lambda request=request: ingest(bench, request))
+        labels, images = cohort / f"labels{folder}", cohort / f"images{folder}"
+        request = IngestRequest(source=SOURCE, mapping=mapping, labels=labels, images=images, role=role)
+        step(f"ingest {role} cases", partial(ingest, bench, request))
 
     profile = load_profile(size.profile)
-    strong = step("freeze the strong cases", lambda: freeze(bench, FreezeRequest("strong", "strong", val_share=0.2, seed=seed)))
-    step(
-        "train the teacher (nnU-Net)",
-        lambda: train(bench, TrainRequest(ModelKind.TEACHER, strong.address, profile, TEACHER, seed)),
-    )
+    strong = freeze(bench, FreezeRequest("strong", "strong", val_share=0.2, seed=seed))
+    teacher = TrainRequest(ModelKind.TEACHER, strong.address, profile, TEACHER, seed)
+    step("train the teacher (nnU-Net)", partial(train, bench, teacher))
     incomplete = "missing any organ and role = train"
-    step("predict the incomplete cases", lambda: predict(bench, TEACHER, incomplete))
-    step("complement", lambda: complement(bench, incomplete, TEACHER))
+    step("predict the incomplete cases", partial(predict, bench, TEACHER, incomplete))
+    step("complement", partial(complement, bench, incomplete, TEACHER))
 
     members = "role = train"
     for model, name, origins in (
@@ -106,8 +102,8 @@ def run_demo(bench: Workbench, cohort: Path, size: DemoSize, seed: int = 0) -> D
         (STUDENT, "complemented", tuple(Origin)),
     ):
         frozen = freeze(bench, FreezeRequest(name, members, origins=origins, val_share=0.1, seed=seed))
-        request_ = TrainRequest(ModelKind.STUDENT, frozen.address, profile, model, seed)
-        step(f"train the {model} (coarse to fine)", lambda request_=request_: train(bench, request_))
+        student = TrainRequest(ModelKind.STUDENT, frozen.address, profile, model, seed)
+        step(f"train the {model} (coarse to fine)", partial(train, bench, student))
     for model in (BASELINE, TEACHER, STUDENT):
-        step(f"evaluate the {model}", lambda model=model: evaluate(bench, model, "role = test"))
+        step(f"evaluate the {model}", partial(evaluate, bench, model, "role = test"))
     return DemoResult(compare(bench, (BASELINE, TEACHER, STUDENT)), seconds)

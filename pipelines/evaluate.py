@@ -48,7 +48,9 @@ def evaluate(bench: Workbench, model: str, query: str, *, device: str = "auto") 
             raise UsageError(f"unknown model '{model}'; known models: {known}")
         cases = [case for case in case_files.queried(session, query) if case.annotated]
     if not cases:
-        raise UsageError(f"'{query}' finds no case with a mask to score against; ingest reference masks first")
+        raise UsageError(
+            f"'{query}' finds no case with a mask to score against; ingest reference masks first"
+        )
     with run(bench, "evaluate", {"model": model, "query": query}, total=len(cases)) as booking:
         if row.kind is not ModelKind.EXTERNAL:
             predict_cases(bench, booking, trained_model(bench, model), cases, device)
@@ -86,7 +88,11 @@ def _score_case(job: _Job) -> _Scored:
             job,
             {
                 protocol: score(
-                    reference, prediction, geometry, protocol=protocol, known=known if protocol == "known" else None
+                    reference,
+                    prediction,
+                    geometry,
+                    protocol=protocol,
+                    known=known if protocol == "known" else None,
                 )
                 for protocol in PROTOCOLS
             },

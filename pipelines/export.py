@@ -70,7 +70,12 @@ def export_nnunet(
             _place_image(case.image, building / "imagesTr" / f"{names[case.case_id]}_0000.nii.gz")
         bench.progress.start(f"export {version.address}", len(members))
         write = partial(
-            _write_label, store=bench.store, folder=building / "labelsTr", names=names, origins=origins, policy=missing
+            _write_label,
+            store=bench.store,
+            folder=building / "labelsTr",
+            names=names,
+            origins=origins,
+            policy=missing,
         )
         ignored = False
         for done, (has_ignore, problem) in enumerate(
@@ -112,7 +117,13 @@ def _file_names(cases: list[CaseFile]) -> dict[int, str]:
 
 
 def _write_label(
-    case: CaseFile, *, store: Store, folder: Path, names: dict[int, str], origins: tuple[Origin, ...], policy: MissingPolicy
+    case: CaseFile,
+    *,
+    store: Store,
+    folder: Path,
+    names: dict[int, str],
+    origins: tuple[Origin, ...],
+    policy: MissingPolicy,
 ) -> tuple[bool, str | None]:
     """Write one mask; returns whether it carries the ignore label, and the reason if it was refused."""
     try:
@@ -155,7 +166,9 @@ def _dataset_json(name: str, cases: int, ignored: bool) -> dict[str, object]:
     }
 
 
-def _splits(members: list[tuple[CaseFile, MemberValues]], names: dict[int, str]) -> list[dict[str, list[str]]]:
+def _splits(
+    members: list[tuple[CaseFile, MemberValues]], names: dict[int, str]
+) -> list[dict[str, list[str]]]:
     folds = sorted({member.fold for _, member in members if member.fold is not None})
     if not folds:
         return [

@@ -125,8 +125,8 @@ def _named_by_folder(files: list[Path], root: Path, generic: frozenset[str]) -> 
 
 
 def _masks(files: list[Path], root: Path, pattern: str | None, mixed: bool) -> list[tuple[Path, str]]:
-    if pattern and (found := _by_pattern(files, root, pattern)):
-        return found
+    if pattern and (fitting := _by_pattern(files, root, pattern)):
+        return fitting
     by_folder = _named_by_folder(files, root, GENERIC_MASK_STEMS)
     stems = {volume_stem(path) for path in files}
     found: list[tuple[Path, str]] = []
@@ -143,8 +143,8 @@ def _masks(files: list[Path], root: Path, pattern: str | None, mixed: bool) -> l
 
 
 def _images(files: list[Path], root: Path, pattern: str | None, mixed: bool) -> list[tuple[Path, str]]:
-    if pattern and (found := _by_pattern(files, root, pattern)):
-        return found
+    if pattern and (fitting := _by_pattern(files, root, pattern)):
+        return fitting
     by_folder = _named_by_folder(files, root, GENERIC_IMAGE_STEMS)
     found: list[tuple[Path, str]] = []
     for path in files:

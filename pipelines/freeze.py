@@ -94,9 +94,7 @@ def freeze(bench: Workbench, request: FreezeRequest) -> Frozen:
             parameters={"query": request.query, "manifest_hash": digest}, program_version=bench.program_version,
         )  # fmt: skip
     val = sum(member.split is Split.VAL for member in members.values())
-    return Frozen(
-        f"{request.name}@{number}", digest, len(members), len(members) - val, val, dict(left_out)
-    )
+    return Frozen(f"{request.name}@{number}", digest, len(members), len(members) - val, val, dict(left_out))
 
 
 def _check(request: FreezeRequest) -> None:
@@ -115,10 +113,9 @@ def _check(request: FreezeRequest) -> None:
 def is_strong(case: CaseFile) -> bool:
     """The paper's strong label: complete, no organ pseudo, at least one organ annotated."""
     organs = [case.annotations[c] for c in ORGAN_IDS]
-    return (
-        all(row.status is not Status.MISSING and row.origin is not Origin.PSEUDO for row in organs)
-        and any(row.status is Status.ANNOTATED for row in organs)
-    )
+    return all(
+        row.status is not Status.MISSING and row.origin is not Origin.PSEUDO for row in organs
+    ) and any(row.status is Status.ANNOTATED for row in organs)
 
 
 def _split(cases: Sequence[CaseFile], request: FreezeRequest) -> dict[int, MemberValues]:
@@ -133,7 +130,7 @@ def _split(cases: Sequence[CaseFile], request: FreezeRequest) -> dict[int, Membe
     for patient, group in sorted(patients.items()):
         source = group[0].address.partition("/")[0]
         strata[source, any(is_strong(case) for case in group)].append(patient)
-    shuffle = random.Random(request.seed)  # noqa: S311 - a split wants reproducible, not secret
+    shuffle = random.Random(request.seed)
     for stratum in sorted(strata):
         shuffle.shuffle(strata[stratum])
     fold_of = _folds(strata, request.folds) if request.folds else {}
@@ -209,7 +206,9 @@ def manifest_lines(
     return [head, *rows]
 
 
-def frozen_members(bench: Workbench, address: str) -> tuple[datasets.DatasetVersionRow, list[tuple[CaseFile, MemberValues]]]:
+def frozen_members(
+    bench: Workbench, address: str
+) -> tuple[datasets.DatasetVersionRow, list[tuple[CaseFile, MemberValues]]]:
     """A frozen dataset and its members with their pinned versions, in order of address.
 
     Raises:

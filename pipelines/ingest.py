@@ -253,7 +253,11 @@ def _measure(job: _Job) -> _Measured:
             return _measure_image(job)
         data = job.mask.read_bytes()
         incoming_hash = hashlib.sha256(data).hexdigest()
-        if job.known and job.known.incoming_hash == incoming_hash and not job.known.remapped(job.mapping.values):
+        if (
+            job.known
+            and job.known.incoming_hash == incoming_hash
+            and not job.known.remapped(job.mapping.values)
+        ):
             return _unchanged_mask(job, incoming_hash)
         geometry, raw = decode_mask(data, str(job.mask))
         runs = apply_mapping(raw, job.mapping, str(job.mask))
@@ -277,7 +281,9 @@ def _measure(job: _Job) -> _Measured:
         # A bad file is for the curator to see, not a reason to lose the night's run.
         return _Measured(job, refused=str(error))
     except OSError as error:
-        return _Measured(job, refused=f"{error.filename or job.mask or job.image}: {error.strerror}; check the file")
+        return _Measured(
+            job, refused=f"{error.filename or job.mask or job.image}: {error.strerror}; check the file"
+        )
 
 
 def _unchanged_mask(job: _Job, incoming_hash: str) -> _Measured:

@@ -22,9 +22,7 @@ class MemberMask:
 
 def missing_classes(case: CaseFile, origins: Collection[Origin]) -> frozenset[int]:
     """Ids of the classes of which a training on these origins knows nothing."""
-    left_out = {
-        c for c in case.annotated if (origin := case.annotations[c].origin) and origin not in origins
-    }
+    left_out = {c for c in case.annotated if (origin := case.annotations[c].origin) and origin not in origins}
     return case.missing | left_out
 
 

@@ -43,7 +43,9 @@ def trained_model(bench: Workbench, name: str) -> TrainedModel:
         raise UsageError(f"model '{name}' was not trained here; import its predictions instead")
     folder = bench.root / row.weights_path
     if not folder.is_dir():
-        raise UsageError(f"{folder}: the weights of '{name}' are not there; restore the folder or train again")
+        raise UsageError(
+            f"{folder}: the weights of '{name}' are not there; restore the folder or train again"
+        )
     return TrainedModel(row.id, row.name, row.kind, folder, Profile.model_validate(row.profile))
 
 
@@ -72,7 +74,9 @@ def predict_cases(
         if case.case_id in offered:
             booking.outcome.count("predicted before")
         elif case.image is None:
-            booking.note(case.address, f"{case.address}: has no image, so nothing to predict; ingest it with --images")
+            booking.note(
+                case.address, f"{case.address}: has no image, so nothing to predict; ingest it with --images"
+            )
         elif not case.image.is_file():
             booking.refuse(
                 case.address,
@@ -113,19 +117,25 @@ def predict_cases(
             done += 1
             bench.progress.step(done, event["case"])
         elif event["event"] == "problem":
-            booking.refuse(event.get("case") or "predict", f"{event.get('case') or model.name}: {event['reason']}; {event['remedy']}")
+            subject = event.get("case") or model.name
+            booking.refuse(subject, f"{subject}: {event['reason']}; {event['remedy']}")
     booking.flush()
     bench.progress.finish()
 
 
-def _book(bench: Workbench, booking: Booking, model: TrainedModel, case: CaseFile, event: dict[str, Any]) -> None:
+def _book(
+    bench: Workbench, booking: Booking, model: TrainedModel, case: CaseFile, event: dict[str, Any]
+) -> None:
     classes = event.get("classes", {})
     file = PredictionFile(
         Path(event["file"]),
         case,
         predictable_values(model.kind),
         bench.store,
-        confidence={int(c): ClassConfidence(v.get("confidence"), v.get("tta_disagreement")) for c, v in classes.items()},
+        confidence={
+            int(c): ClassConfidence(v.get("confidence"), v.get("tta_disagreement"))
+            for c, v in classes.items()
+        },
         seconds=event.get("seconds"),
         peak_memory_mb=event.get("peak_memory_mb"),
     )

@@ -92,7 +92,8 @@ def import_predictions(
                     continue
                 if case.address in jobs:
                     booking.refuse(
-                        str(path), f"{path}: a second file for {case.address} beside {jobs[case.address].path}; keep one"
+                        str(path),
+                        f"{path}: a second file for {case.address} beside {jobs[case.address].path}; keep one",
                     )
                     continue
                 known = offered.get(case.case_id)
@@ -108,7 +109,13 @@ def import_predictions(
                 booking.outcome.count("unchanged" if result.unchanged else "imported")
                 if not result.unchanged:
                     booking.add(
-                        partial(book_prediction, result, model_id, {"mapping": mapping.name}, booking.outcome.run_id)
+                        partial(
+                            book_prediction,
+                            result,
+                            model_id,
+                            {"mapping": mapping.name},
+                            booking.outcome.run_id,
+                        )
                     )
             bench.progress.step(done, address)
         booking.flush()

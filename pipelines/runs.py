@@ -143,7 +143,9 @@ class Booking:
 
     def _item(self, subject: str, state: ItemState, line: str) -> None:
         run_id = self.outcome.run_id
-        self.add(lambda session: writes.add_run_item(session, run_id, subject=subject, state=state, reason=line))
+        self.add(
+            lambda session: writes.add_run_item(session, run_id, subject=subject, state=state, reason=line)
+        )
 
     def flush(self) -> None:
         """Commit what is queued."""
@@ -160,7 +162,12 @@ class Booking:
 
 @contextmanager
 def run(
-    bench: Workbench, stage: str, parameters: dict[str, Any], *, key: str | None = None, total: int | None = None
+    bench: Workbench,
+    stage: str,
+    parameters: dict[str, Any],
+    *,
+    key: str | None = None,
+    total: int | None = None,
 ) -> Iterator[Booking]:
     """Book one run from start to end: done when the block ends, failed or interrupted when it raises.
 

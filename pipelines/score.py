@@ -72,8 +72,14 @@ def score_folders(
             f"no file name is in both {references} (e.g. {next(iter(wanted))}) and {predictions} "
             f"(e.g. {next(iter(offered))}); name predictions like their references"
         )
-    refused = [f"{wanted[name]}: no prediction named {name} in {predictions}" for name in sorted(wanted.keys() - offered.keys())]
-    refused += [f"{offered[name]}: no reference named {name} in {references}" for name in sorted(offered.keys() - wanted.keys())]
+    refused = [
+        f"{wanted[name]}: no prediction named {name} in {predictions}"
+        for name in sorted(wanted.keys() - offered.keys())
+    ]
+    refused += [
+        f"{offered[name]}: no reference named {name} in {references}"
+        for name in sorted(offered.keys() - wanted.keys())
+    ]
     jobs = [PairJob(name, wanted[name], offered[name], mapping, protocol) for name in names]
     scored: dict[str, dict[int, Score]] = {}
     workers.progress.start("score", len(jobs))
@@ -87,7 +93,9 @@ def score_folders(
 
 
 def _by_name(folder: Path, what: str) -> dict[str, Path]:
-    return {(volume_stem(path) or "").removesuffix(CHANNEL_SUFFIX): path for path in list_volumes(folder, what)}
+    return {
+        (volume_stem(path) or "").removesuffix(CHANNEL_SUFFIX): path for path in list_volumes(folder, what)
+    }
 
 
 def score_pair(job: PairJob) -> tuple[PairJob, dict[int, Score], str | None]:

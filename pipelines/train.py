@@ -58,11 +58,12 @@ def train(bench: Workbench, request: TrainRequest) -> Trained:
     version, members = frozen_members(bench, request.dataset)
     origins = tuple(Origin(origin) for origin in version.origins)
     _check_members(request, members)
-    spec = {
+    profile = request.profile.model_dump(mode="json")
+    spec: dict[str, Any] = {
         "kind": str(request.kind),
         "dataset": version.address,
         "manifest_hash": version.manifest_hash,
-        "profile": request.profile.model_dump(mode="json"),
+        "profile": profile,
         "seed": request.seed,
     }
     key = f"{request.kind} {request.name} {_digest(spec)}"
@@ -84,7 +85,7 @@ def train(bench: Workbench, request: TrainRequest) -> Trained:
         job = {
             "task": TASKS[request.kind],
             "work_dir": str(work_dir),
-            "profile": spec["profile"],
+            "profile": profile,
             "device": request.device,
             "seed": request.seed,
             "cases": [
@@ -108,7 +109,7 @@ def train(bench: Workbench, request: TrainRequest) -> Trained:
                 name=request.name,
                 kind=request.kind,
                 dataset_version_id=version.id,
-                profile=spec["profile"],
+                profile=profile,
                 origins=[str(origin) for origin in origins],
                 code_version=bench.program_version,
                 weights_path=str(weights.resolve().relative_to(bench.root.resolve())),
@@ -153,7 +154,10 @@ def _check_members(request: TrainRequest, members: list[tuple[CaseFile, MemberVa
 
 
 def _write_masks(
-    bench: Workbench, members: Iterable[tuple[CaseFile, MemberValues]], origins: tuple[Origin, ...], folder: Path
+    bench: Workbench,
+    members: Iterable[tuple[CaseFile, MemberValues]],
+    origins: tuple[Origin, ...],
+    folder: Path,
 ) -> dict[int, tuple[Path, frozenset[int]]]:
     """Lay out the masks as the training is to see them. Written anew if a kill left one half."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -184,7 +188,8 @@ def _follow(bench: Workbench, booking: Booking, job: dict[str, Any], work_dir: P
             bench.progress.step(event["step"], _progress_text(event))
             booking.progress(event)
         elif event["event"] == "problem":
-            booking.refuse(event.get("case") or job["task"], f"{event.get('case') or job['task']}: {event['reason']}; {event['remedy']}")
+            subject = event.get("case") or job["task"]
+            booking.refuse(subject, f"{subject}: {event['reason']}; {event['remedy']}")
         elif event["event"] == "done":
             done = event
     if stage:

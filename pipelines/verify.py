@@ -71,7 +71,9 @@ def _check(job: _Job) -> _Checked:
     try:
         data = path.read_bytes()
     except OSError as error:
-        return _Checked(damage=f"{path}: {error.strerror}; needed by {file.needed_by}; restore it from a backup")
+        return _Checked(
+            damage=f"{path}: {error.strerror}; needed by {file.needed_by}; restore it from a backup"
+        )
     if hashlib.sha256(data).hexdigest() != file.hash:
         return _Checked(
             len(data), f"{path}: its bytes have changed; needed by {file.needed_by}; restore it from a backup"

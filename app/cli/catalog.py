@@ -21,7 +21,9 @@ source_app = typer.Typer(no_args_is_help=True, help="Sources: datasets as their 
 QueryArgument = Annotated[
     str, typer.Argument(metavar="QUERY", help='E.g. "missing pancreas and has tumor"; empty: all cases.')
 ]
-CaseArgument = Annotated[str, typer.Argument(metavar="CASE", help="SOURCE/NAME[@N], or NAME where it is unique.")]
+CaseArgument = Annotated[
+    str, typer.Argument(metavar="CASE", help="SOURCE/NAME[@N], or NAME where it is unique.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -106,19 +108,27 @@ def source_move(
 def ingest(
     context: typer.Context,
     source: Annotated[str, typer.Option("--source", help="Name of the dataset, e.g. KiTS.")],
-    labels: Annotated[Path | None, typer.Option("--labels", metavar="DIR", help="Folder of masks, or one file.")] = None,
-    images: Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Folder of images, or one file.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", metavar="DIR", help="Folder of masks, or one file.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", metavar="DIR", help="Folder of images, or one file.")
+    ] = None,
     mapping: MappingOption = "flare23",
     revision: Annotated[
-        str | None, typer.Option("--revision", help="State of the source's labels, e.g. 2019; default the mapping's name.")
+        str | None,
+        typer.Option(
+            "--revision", help="State of the source's labels, e.g. 2019; default the mapping's name."
+        ),
     ] = None,
     case_list: Annotated[
         Path | None,
         typer.Option(
-            "--cases", metavar="CSV",
+            "--cases",
+            metavar="CSV",
             help="Column case; further patient, role, licence, classes (looked for), anything else is metadata.",
         ),
-    ] = None,  # fmt: skip
+    ] = None,
     role: Annotated[str | None, typer.Option("--role", help="train or test; new cases are train.")] = None,
     message: Annotated[str, typer.Option("--message", "-m", help="Why.")] = "",
     jobs: JobsOption = None,
@@ -173,14 +183,16 @@ def census(context: typer.Context, query: QueryArgument = "", as_json: JsonOptio
         return
     print(f"{found.cases} cases\n")
     print_table(
-        ("labels", "cases"), [(n, cases) for n, cases in sorted(found.labels_per_case.items())], numeric=(0, 1)
+        ("labels", "cases"),
+        [(n, cases) for n, cases in sorted(found.labels_per_case.items())],
+        numeric=(0, 1),
     )
     print()
     columns = ("annotated", "absent", "missing", "out_of_field", "original", "pseudo", "corrected")
     print_table(
         ("class", *columns),
         [(name, *(counts[column] for column in columns)) for name, counts in found.classes.items()],
-        numeric=range(1, 8),
+        numeric=tuple(range(1, 8)),
     )
 
 
@@ -226,7 +238,9 @@ def cases(
         writer.writerow(["case", "version", "labels", "organs", "role", "patient", "licence", *CLASS_NAMES])
         for r in rows:
             states = [_state(r.classes[name]) for name in CLASS_NAMES]
-            writer.writerow([r.address, r.version, r.labels, r.organs, r.role, r.patient, r.licence or "", *states])
+            writer.writerow(
+                [r.address, r.version, r.labels, r.organs, r.role, r.patient, r.licence or "", *states]
+            )
     else:
         print_table(
             ("case", "version", "labels", "organs", "role", "missing"),
@@ -256,11 +270,13 @@ def show(context: typer.Context, case: CaseArgument, as_json: JsonOption = False
     from db import queries
 
     with workspace_of(context) as ws, ws.catalog.reading() as session:
-        page = queries.case_page(session, case)
+        ref = queries.resolve(session, case)
+        detail = queries.version_detail(session, ref.version_id)
+        versions = queries.history(session, ref.case_id)
     if as_json:
-        print_json(case_json(page))
+        print_json(case_json(ref, detail, versions))
     else:
-        print_case(page)
+        print_case(ref, detail, versions)
 
 
 def history(context: typer.Context, case: CaseArgument, as_json: JsonOption = False) -> None:
@@ -322,7 +338,9 @@ def checkout(
 
 def verify(
     context: typer.Context,
-    deep: Annotated[bool, typer.Option("--deep", help="Also decode every mask: voxel hashes and counts.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also decode every mask: voxel hashes and counts.")
+    ] = False,
     jobs: JobsOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -24,9 +24,7 @@ JobsOption = Annotated[
 ProfileOption = Annotated[
     str, typer.Option("--profile", help="paper, quick, another built-in profile, or FILE.toml.")
 ]
-DeviceOption = Annotated[
-    str, typer.Option("--device", help="auto (a GPU where there is one), cpu or cuda.")
-]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto (a GPU where there is one), cpu or cuda.")]
 MappingOption = Annotated[
     str,
     typer.Option(
@@ -57,7 +55,9 @@ def print_json(content: dict[str, Any]) -> None:
     print(json.dumps({"schema": SCHEMA, **content}, indent=2))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], numeric: Sequence[int] = ()) -> None:
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], numeric: Sequence[int] = ()
+) -> None:
     """Print rows under headings, numbers to the right; the columns named by index in `numeric`."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max([len(title), *(len(row[i]) for row in cells)]) for i, title in enumerate(columns)]
@@ -115,7 +115,9 @@ def load_mapping(name: str) -> "LabelMapping":
         try:
             return parse_mapping(path.read_text(encoding="utf-8"), name)
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: cannot be read ({error}); give a TOML file with a [values] table") from error
+            raise UsageError(
+                f"{path}: cannot be read ({error}); give a TOML file with a [values] table"
+            ) from error
     if name not in builtin_names():
         raise UsageError(
             f"unknown mapping '{name}'; built-in mappings are {', '.join(builtin_names())}, or give FILE.toml"

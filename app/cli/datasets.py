@@ -163,7 +163,9 @@ def show(
             }
         )
         return
-    print(f"{version.address}  query: {version.query}  origins: {','.join(version.origins)}  seed: {version.seed}")
+    print(
+        f"{version.address}  query: {version.query}  origins: {','.join(version.origins)}  seed: {version.seed}"
+    )
     print(f"manifest {version.manifest_hash}")
     print_table(
         ("case", "version", "split", "fold", "labels", "missing"),
@@ -188,7 +190,8 @@ def export(
         str,
         typer.Option(
             "--missing",
-            help="Background of cases with missing classes: 'background' (the paper), 'ignore' (nnU-Net's ignore label), 'refuse'.",
+            help="Background of cases with missing classes: 'background' (the paper), 'ignore' (nnU-Net's "
+            "ignore label), 'refuse'.",
         ),
     ] = "background",
     jobs: JobsOption = None,

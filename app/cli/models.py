@@ -22,7 +22,9 @@ from app.cli.common import (
 if TYPE_CHECKING:
     from pipelines.compare import Comparison
 
-teacher_app = typer.Typer(no_args_is_help=True, help="The nnU-Net that learns from completely labelled cases.")
+teacher_app = typer.Typer(
+    no_args_is_help=True, help="The nnU-Net that learns from completely labelled cases."
+)
 models_app = typer.Typer(no_args_is_help=True, help="Registered models and their scores.")
 
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET[@N]", help="A frozen dataset.")]
@@ -39,7 +41,14 @@ def register(app: typer.Typer) -> None:
 
 
 def _train(
-    context: typer.Context, kind: str, dataset: str, name: str, profile: str, seed: int, device: str, as_json: bool
+    context: typer.Context,
+    kind: str,
+    dataset: str,
+    name: str,
+    profile: str,
+    seed: int,
+    device: str,
+    as_json: bool,
 ) -> None:
     from app.progress import console_progress
     from db.models import ModelKind
@@ -52,9 +61,18 @@ def _train(
             TrainRequest(ModelKind(kind), dataset, load_profile(profile), name, seed, device),
         )
     if as_json:
-        print_json({"model": trained.name, "weights": str(trained.folder), "metrics": trained.metrics, "already": trained.already})
+        print_json(
+            {
+                "model": trained.name,
+                "weights": str(trained.folder),
+                "metrics": trained.metrics,
+                "already": trained.already,
+            }
+        )
     else:
-        print(f"{trained.name}: {'was trained before' if trained.already else 'trained'}; weights in {trained.folder}")
+        print(
+            f"{trained.name}: {'was trained before' if trained.already else 'trained'}; weights in {trained.folder}"
+        )
 
 
 @teacher_app.command("train")
@@ -137,10 +155,11 @@ def evaluate(
 
 
 def score(
-    context: typer.Context,
     references: Annotated[Path, typer.Argument(metavar="REFERENCE_DIR", help="Masks that count as true.")],
     predictions: Annotated[Path, typer.Argument(metavar="PREDICTION_DIR", help="Masks of the same names.")],
-    protocol: Annotated[str, typer.Option(help="flare23 (all 14 classes) or known (drawn classes only).")] = "flare23",
+    protocol: Annotated[
+        str, typer.Option(help="flare23 (all 14 classes) or known (drawn classes only).")
+    ] = "flare23",
     mapping: MappingOption = "flare23",
     jobs: JobsOption = None,
     as_json: JsonOption = False,
@@ -156,7 +175,11 @@ def score(
     from pipelines.score import score_folders
 
     result = score_folders(
-        Workers(jobs=jobs or cores(), progress=console_progress()), references, predictions, load_mapping(mapping), protocol
+        Workers(jobs=jobs or cores(), progress=console_progress()),
+        references,
+        predictions,
+        load_mapping(mapping),
+        protocol,
     )
     for line in result.refused:
         print(f"refused: {line}", file=sys.stderr)
@@ -200,7 +223,13 @@ def models_list(context: typer.Context, as_json: JsonOption = False) -> None:
         print_json(
             {
                 "models": [
-                    {"model": r.name, "kind": r.kind, "dataset": r.dataset, "origins": list(r.origins or ()), "created_at": r.created_at.isoformat()}
+                    {
+                        "model": r.name,
+                        "kind": r.kind,
+                        "dataset": r.dataset,
+                        "origins": list(r.origins or ()),
+                        "created_at": r.created_at.isoformat(),
+                    }
                     for r in rows
                 ]
             }
@@ -211,7 +240,13 @@ def models_list(context: typer.Context, as_json: JsonOption = False) -> None:
         print_table(
             ("model", "kind", "dataset", "labels of", "since (UTC)"),
             [
-                (r.name, r.kind, r.dataset or "–", ",".join(r.origins or ()) or "–", f"{r.created_at:%Y-%m-%d %H:%M}")
+                (
+                    r.name,
+                    r.kind,
+                    r.dataset or "–",
+                    ",".join(r.origins or ()) or "–",
+                    f"{r.created_at:%Y-%m-%d %H:%M}",
+                )
                 for r in rows
             ],
         )

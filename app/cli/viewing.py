@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 def dashboard(
     context: typer.Context,
     port: Annotated[int, typer.Option("--port", "-p", help="Port on 127.0.0.1.")] = 8501,
-    open_browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = False,
+    open_browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open a browser window.")
+    ] = False,
 ) -> None:
     """Serve the dashboard of this workspace on 127.0.0.1 until Ctrl-C.
 
@@ -32,9 +34,12 @@ def dashboard(
 
 def demo(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where cohort and workspace go; a second call goes on there.")
+        Path,
+        typer.Argument(metavar="DIR", help="Where cohort and workspace go; a second call goes on there."),
     ] = Path("demo"),
-    size: Annotated[str, typer.Option(help="quick (15 minutes on 2 cores) or full (no time limit).")] = "quick",
+    size: Annotated[
+        str, typer.Option(help="quick (15 minutes on 2 cores) or full (no time limit).")
+    ] = "quick",
 ) -> None:
     """Run the whole job on a phantom cohort: make CTs, ingest, teacher, complement, students, scores.
 
@@ -55,7 +60,9 @@ def demo(
     print_comparison(result.comparison, "flare23")
     print()
     print_table(
-        ("step", "seconds"), [(name, f"{seconds:.1f}") for name, seconds in result.seconds.items()], numeric=(1,)
+        ("step", "seconds"),
+        [(name, f"{seconds:.1f}") for name, seconds in result.seconds.items()],
+        numeric=(1,),
     )
     total = sum(result.seconds.values())
     print(f"\nAll of it took {int(total // 60)} min {int(total % 60)} s. Look at it:")

@@ -1,0 +1,104 @@
+"""One case as text and as JSON: what `show` prints."""
+
+from typing import Any
+
+from app.cli.common import print_table
+from curation.labels import BY_ID, IGNORE, UNRESOLVED_BY_VALUE
+from db.queries import CaseRef, VersionDetail, VersionRow
+
+
+def value_name(value: int) -> str:
+    """A stored voxel value in words."""
+    if value in BY_ID:
+        return BY_ID[value].name
+    if value in UNRESOLVED_BY_VALUE:
+        return f"{UNRESOLVED_BY_VALUE[value].name} without side"
+    return "ignore" if value == IGNORE else str(value)
+
+
+def case_json(ref: CaseRef, detail: VersionDetail, versions: list[VersionRow]) -> dict[str, Any]:
+    """Everything `show` knows, for programs."""
+    return {
+        "case": ref.address,
+        "version": ref.number,
+        "kind": detail.row.kind,
+        "voxel_hash": detail.row.voxel_hash,
+        "shape": detail.shape,
+        "spacing_mm": detail.spacing_mm,
+        "orientation": detail.orientation,
+        "classes": {
+            a.class_name: {
+                "status": a.status,
+                "origin": a.origin,
+                "evidence": a.evidence,
+                "model": a.model,
+                "author": a.author,
+                "confidence": a.confidence,
+                "voxels": a.voxels,
+                "volume_ml": a.volume_ml,
+                "bbox": a.bbox,
+                "centroid_mm": a.centroid,
+                "components": a.components,
+                "largest_share": a.largest_share,
+                "touches_border": a.touches_border,
+            }
+            for a in detail.annotations
+        },
+        "reserved": [
+            {"value": r.value, "name": value_name(r.value), "voxels": r.voxels, "volume_ml": r.volume_ml}
+            for r in detail.reserved
+        ],
+        "conflicts": [
+            {"kept": value_name(c.kept), "offered": value_name(c.offered), "voxels": c.voxels, "ml": c.ml}
+            for c in detail.conflicts
+        ],
+        "findings": [
+            {
+                "check": f.check, "severity": f.severity, "class": f.class_name, "value": f.value,
+                "limit": f.limit, "message": f.message, "state": f.state,
+            }
+            for f in detail.findings
+        ],
+        "versions": [v.number for v in versions],
+    }  # fmt: skip
+
+
+def print_case(ref: CaseRef, detail: VersionDetail, versions: list[VersionRow]) -> None:
+    """The same for people: classes first, then only what there is to tell."""
+    shape = "×".join(map(str, detail.shape))
+    spacing = "×".join(f"{mm:g}" for mm in detail.spacing_mm)
+    print(
+        f"{ref.address}@{ref.number} ({detail.row.kind}), {shape} voxels of {spacing} mm, axes {detail.orientation}"
+    )
+    print()
+    print_table(
+        ("class", "status", "origin", "by", "volume ml", "pieces", "border", "confidence"),
+        [
+            (
+                a.class_name,
+                a.status,
+                a.origin or "–",
+                a.model or a.author or "–",
+                f"{a.volume_ml:.1f}" if a.voxels else "–",
+                a.components if a.components is not None else "–",
+                "touches" if a.touches_border else "–",
+                f"{a.confidence:.2f}" if a.confidence is not None else "–",
+            )
+            for a in detail.annotations
+        ],
+        numeric=(4, 5, 7),
+    )
+    for r in detail.reserved:
+        print(f"\n{value_name(r.value)}: {r.voxels} voxels, {r.volume_ml:.1f} ml (value {r.value})")
+    if detail.conflicts:
+        print("\nconflicts: what was offered and not written, because something stood there")
+        print_table(
+            ("kept", "offered", "voxels", "ml"),
+            [(value_name(c.kept), value_name(c.offered), c.voxels, f"{c.ml:.2f}") for c in detail.conflicts],
+            numeric=(2, 3),
+        )
+    if detail.findings:
+        print("\nfindings")
+        for f in detail.findings:
+            print(f"  {f.severity} {f.check} ({f.state}): {f.message}")
+    print(f"\nversions: {', '.join(f'{v.number} {v.kind}' for v in versions)}")
