@@ -1,0 +1,107 @@
+"""Fixtures of the training tests: one tiny cohort and one tiny nnU-Net, made once per test session."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.phantom_cohort import write_cohort
+from pipelines.profiles import Profile, parse_profile
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+TINY_PROFILE = """
+[teacher]
+epochs = 4
+steps_per_epoch = 30
+val_steps_per_epoch = 1
+optimizer = "adamw"
+learning_rate = 0.005
+batch_size = 2
+patch_size = [32, 32, 40]
+base_features = 8
+max_features = 32
+deep_supervision = false
+augmentation = "light"
+mirror = true
+bf16_on_cpu = true
+checkpoint_every = 1
+
+[predict]
+tta = false
+"""
+
+
+@dataclass(frozen=True)
+class TinyCohort:
+    """Four strong training phantoms at 8 mm (about 48 × 35 × 38 voxels) and two unseen ones."""
+
+    folder: Path
+
+    def case(self, name: str, **fields: Any) -> dict[str, Any]:
+        """A case of a job file; `fields` replace what the cohort says."""
+        image = "imagesTs" if "_T" in name else "imagesTr"
+        label = image.replace("images", "labels")
+        return {
+            "case": f"Phantom/{name}",
+            "image": str(self.folder / image / f"{name}_0000.nii.gz"),
+            "mask": str(self.folder / label / f"{name}.nii.gz"),
+            **fields,
+        }
+
+
+@dataclass(frozen=True)
+class TrainedTeacher:
+    """A teacher trained for 120 steps: it knows where the liver is, little more."""
+
+    work_dir: Path
+    model_dir: Path
+    profile: Profile
+    job: dict[str, Any]
+    events: list[dict[str, Any]]
+
+
+def run_job(work_dir: Path, job: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
+    """Run a job as the stages do, in a child process; returns its exit code and events."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    file = work_dir / "job.json"
+    file.write_text(json.dumps({"work_dir": str(work_dir), **job}))
+    child = subprocess.run(
+        [sys.executable, "-m", "pipelines.training", str(file)], cwd=PROJECT, capture_output=True, check=False
+    )
+    return child.returncode, [json.loads(line) for line in child.stdout.splitlines()]
+
+
+@pytest.fixture(scope="session")
+def tiny_profile() -> Profile:
+    return parse_profile(TINY_PROFILE, "tiny.toml", name="tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> TinyCohort:
+    folder = tmp_path_factory.mktemp("cohort")
+    write_cohort(folder, train=4, test=2, strong=4, spacing_mm=8.0, seed=1)
+    return TinyCohort(folder)
+
+
+@pytest.fixture(scope="session")
+def teacher_job(tiny_cohort: TinyCohort, tiny_profile: Profile) -> dict[str, Any]:
+    """A training job without its work_dir: three cases to train, one to validate."""
+    splits = ("train", "train", "train", "val")
+    cases = [tiny_cohort.case(f"PHANTOM_{i:04d}", split=split) for i, split in enumerate(splits)]
+    profile = tiny_profile.model_dump(mode="json")
+    return {"task": "teacher_train", "profile": profile, "device": "cpu", "seed": 3, "cases": cases}
+
+
+@pytest.fixture(scope="session")
+def trained_teacher(
+    teacher_job: dict[str, Any], tiny_profile: Profile, tmp_path_factory: pytest.TempPathFactory
+) -> TrainedTeacher:
+    work_dir = tmp_path_factory.mktemp("teacher")
+    code, events = run_job(work_dir, teacher_job)
+    assert code == 0, (events[-1:], (work_dir / "log.txt").read_text()[-2000:])
+    return TrainedTeacher(work_dir, Path(events[-1]["weights"]), tiny_profile, teacher_job, events)
