@@ -20,7 +20,6 @@ from curation.rle import RunLengths
 Bits = NDArray[np.uint64]
 _ALL = np.uint64(2**64 - 1)
 _ONE = np.uint64(1)
-_TOP = np.uint64(63)
 
 
 def surface_dice(
@@ -122,42 +121,49 @@ def _cut_off(group: list[int]) -> list[tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Rows of bits around two masks, with room for the tolerance on every side.
+    """Rows of bits around two masks: only rows that a surface may touch are kept, wherever specks lie.
 
-    A shift by less than that room never carries a drawn bit into another row. `origin` is the voxel (X, Y, Z)
-    of bit 0 of row 0; `words` are 64-bit words per row; rows run along Y, then Z.
+    `origin` is the voxel (X, Y, Z) of bit 0 of grid row 0; grid rows run along Y (`rows_y` of them), then Z;
+    the grid has room for the tolerance on every side, so that no step from a mask leaves it or reaches
+    around its edge. `rows` are the grid rows that are kept, `kept` says for each grid row which of them it is,
+    `len(rows)` for the others: an empty row behind them. A row has `words` words of 64 bits.
     """
 
     origin: tuple[int, int, int]
     words: int
     rows_y: int
-    rows_z: int
+    rows: NDArray[np.intp]
+    kept: NDArray[np.int32]
 
     @classmethod
     def around(cls, a: RunLengths, b: RunLengths, reach: tuple[int, int, int]) -> "_Grid":
         height = a.shape[1]
-        y = np.concatenate((a.row % height, b.row % height))
-        z_low, z_high = min(a.row[0], b.row[0]) // height, max(a.row[-1], b.row[-1]) // height
+        row = np.concatenate((a.row, b.row))
+        y, z = row % height, row // height
         x_low, x_high = min(a.start.min(), b.start.min()), max(a.stop.max(), b.stop.max())
         # One more than the reach: a mask's corners begin half a voxel before it.
-        x, yz = reach[0] + 1, (reach[1] + 1, reach[2] + 1)
-        return cls(
-            (int(x_low) - x, int(y.min()) - yz[0], int(z_low) - yz[1]),
-            -(-int(x_high - x_low + 2 * x) // 64),
-            int(y.max() - y.min()) + 1 + 2 * yz[0],
-            int(z_high - z_low) + 1 + 2 * yz[1],
-        )
+        margin_x, margin_y, margin_z = (n + 1 for n in reach)
+        origin = int(x_low) - margin_x, int(y.min()) - margin_y, int(z.min()) - margin_z
+        rows_y = int(y.max()) - origin[1] + margin_y + 1
+        rows_z = int(z.max()) - origin[2] + margin_z + 1
+        touched = np.zeros(rows_y * rows_z, bool)
+        touched[(z - origin[2]) * rows_y + y - origin[1]] = True
+        touched[:-1] |= touched[1:]
+        touched[:-rows_y] |= touched[rows_y:]
+        rows = np.flatnonzero(touched)
+        kept = np.full(len(touched), len(rows), np.int32)
+        kept[rows] = np.arange(len(rows))
+        return cls(origin, -(-int(x_high - x_low + 2 * margin_x) // 64), rows_y, rows, kept)
 
     def step(self, y: int, z: int) -> int:
-        """How many words further the same bit of another row lies."""
-        return (z * self.rows_y + y) * self.words
+        """How many grid rows lie between a row and one y, z further."""
+        return z * self.rows_y + y
 
     def draw(self, mask: RunLengths) -> Bits:
-        """The mask as bits: all words of all rows, flat."""
-        row = mask.row.astype(np.int64)
-        height = mask.shape[1]
-        row = (row // height - self.origin[2]) * self.rows_y + row % height - self.origin[1]
-        first = row * (self.words * 64) + (mask.start - self.origin[0])
+        """The mask as bits: the words of all kept rows and of the empty row, flat."""
+        y, z = mask.row % mask.shape[1] - self.origin[1], mask.row // mask.shape[1] - self.origin[2]
+        first = self.kept[z * self.rows_y + y].astype(np.int64) * (self.words * 64)
+        first += mask.start - self.origin[0]
         last = first + mask.lengths - 1
         # One piece for every word that a run reaches into.
         pieces = (last >> 6) - (first >> 6) + 1
@@ -165,9 +171,9 @@ class _Grid:
         word = np.repeat(first >> 6, pieces) + number
         low = np.where(number == 0, np.repeat(first & 63, pieces), 0).astype(np.uint64)
         high = np.where(word == np.repeat(last >> 6, pieces), np.repeat(last & 63, pieces), 63)
-        piece = (_ALL << low) & (_ALL >> (_TOP - high.astype(np.uint64)))
+        piece = (_ALL << low) & (_ALL >> (np.uint64(63) - high.astype(np.uint64)))
         begins = np.flatnonzero(np.concatenate(([True], word[1:] != word[:-1])))
-        bits = np.zeros(self.words * self.rows_y * self.rows_z, np.uint64)
+        bits = np.zeros(self.words * (len(self.rows) + 1), np.uint64)
         bits[word[begins]] = np.bitwise_or.reduceat(piece, begins)
         return bits
 
@@ -176,31 +182,37 @@ class _Grid:
 class _Surface:
     """One mask's surface: bit (x, y, z) is the corner between the voxels (x, y, z) and (x+1, y+1, z+1).
 
-    `places` are the words that hold a point, `points` those words; `dense` has a word for every place of the
-    grid. `voxels` is, for the eight voxels around each point in the order of the code's bits, their bit
-    at the point's place.
+    `dense` are the words of all kept rows. Of those that hold a point, `points` is the word, `row` its grid
+    row, `word` its place in the row, and `voxels`, for the eight voxels around a point in the order of the
+    code's bits, has their bit at the point's place.
     """
 
-    places: NDArray[np.intp]
-    points: Bits
     dense: Bits
+    points: Bits
+    row: NDArray[np.intp]
+    word: NDArray[np.intp]
     voxels: tuple[Bits, ...]
 
     @classmethod
     def of(cls, mask: RunLengths, grid: _Grid) -> "_Surface":
         here = grid.draw(mask)
-        beside = _towards_lower(here)
+        beside = _shifted(here, -1)
         steps = [grid.step(y, z) for z in (0, 1) for y in (0, 1)]
-        either, both = here | beside, here & beside
-        some = _joined(np.bitwise_or, either, steps)
-        every = _joined(np.bitwise_and, both, steps)
-        dense = some & ~every
+        neighbours = [grid.kept[grid.rows + step] for step in steps]
+        some, every = (
+            functools.reduce(join, (pair.reshape(-1, grid.words)[rows] for rows in neighbours))
+            for join, pair in ((np.bitwise_or, here | beside), (np.bitwise_and, here & beside))
+        )
+        dense = np.zeros_like(here)
+        dense[: some.size] = (some & ~every).reshape(-1)
         places = np.flatnonzero(dense)
-        voxels = tuple(bits[places + step] for step in steps for bits in (here, beside))
-        return cls(places, dense[places], dense, voxels)
+        row, word = grid.rows[places // grid.words], places % grid.words
+        around = [grid.kept[row + step] * np.intp(grid.words) + word for step in steps]
+        voxels = tuple(bits[place] for place in around for bits in (here, beside))
+        return cls(dense, dense[places], row, word, voxels)
 
     def count_codes(self, chosen: Bits) -> NDArray[np.intp]:
-        """How often each of the 256 codes stands at the chosen points (a word for each of `places`)."""
+        """How often each of the 256 codes stands at the chosen points, a subset of `points`."""
         there = np.flatnonzero(np.unpackbits(chosen.astype("<u8").view(np.uint8), bitorder="little"))
         place = there >> 6
         shift = (there & 63).astype(np.uint64)
@@ -210,25 +222,32 @@ class _Surface:
         return np.bincount(codes.astype(np.intp), minlength=256)
 
 
-def _joined(join: np.ufunc, bits: Bits, steps: list[int]) -> Bits:
-    """Join every word with those that lie `steps` further; beyond the end nothing is drawn."""
-    end = len(bits) - steps[-1]
-    joined = np.zeros_like(bits)
-    joined[:end] = functools.reduce(join, (bits[step : step + end] for step in steps))
-    return joined
-
-
-def _towards_lower(bits: Bits) -> Bits:
-    """Every voxel's bit one place lower, over the words of a row."""
-    moved = bits >> _ONE
-    moved[:-1] |= bits[1:] << _TOP
+def _shifted(bits: Bits, places: int) -> Bits:
+    """Every bit moved by up to 63 places to higher x, or lower where negative, over the words of its row."""
+    by, rest = np.uint64(abs(places)), np.uint64(64 - abs(places))
+    if places < 0:
+        moved = bits >> by
+        moved[:-1] |= bits[1:] << rest
+    else:
+        moved = bits << by
+        moved[1:] |= bits[:-1] >> rest
     return moved
 
 
-def _towards_higher(bits: Bits) -> Bits:
-    moved = bits << _ONE
-    moved[1:] |= bits[:-1] >> _TOP
-    return moved
+class _Widened:
+    """A surface with each point widened along X, by as many voxels as are asked for, worked out once each."""
+
+    def __init__(self, bits: Bits) -> None:
+        self._by_width = {0: bits}
+
+    def __getitem__(self, width: int) -> Bits:
+        while width not in self._by_width:
+            least = max(known for known in self._by_width if known < width)
+            # Twice the width and one more: copies moved that far to either side leave no gap.
+            more = min(width - least, 2 * least + 1, 63)
+            bits = self._by_width[least]
+            self._by_width[least + more] = bits | _shifted(bits, more) | _shifted(bits, -more)
+        return self._by_width[width]
 
 
 def _reach(spacing_mm: tuple[float, float, float], tolerance_mm: float) -> tuple[int, int, int]:
@@ -257,20 +276,22 @@ def _near_rows(
 def _far_points(
     mine: _Surface, other: _Surface, rows: tuple[tuple[int, int, int], ...], grid: _Grid
 ) -> Bits:
-    """Those of my points (a word for each of my places) with no point of the other within the tolerance.
+    """Those of my points with no point of the other within the tolerance: a word for each of `mine.points`.
 
     Nearest rows first: most points find one at once, and words without open points are dropped.
     """
-    widened = [other.dense]
-    while len(widened) <= max(width for _, _, width in rows):
-        last = widened[-1]
-        widened.append(last | _towards_lower(last) | _towards_higher(last))
+    widened = _Widened(other.dense)
     far = mine.points.copy()
     open_words = np.arange(len(far))
+    row, word, points = mine.row, mine.word, mine.points
     for dy, dz, width in rows:
-        left = far[open_words] & ~widened[width][mine.places[open_words] + grid.step(dy, dz)]
-        far[open_words] = left
-        open_words = open_words[left != 0]
-        if not len(open_words):
+        place = grid.kept[row + grid.step(dy, dz)] * np.intp(grid.words) + word
+        points = points & ~widened[width][place]
+        far[open_words] = points
+        still_open = np.flatnonzero(points)
+        if not len(still_open):
             break
+        if len(still_open) < len(points):
+            open_words, row, word = open_words[still_open], row[still_open], word[still_open]
+            points = points[still_open]
     return far

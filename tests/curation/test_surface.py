@@ -143,3 +143,24 @@ def test_bits_and_distance_transform_agree_on_random_shapes(seed):
     tolerance_mm = float(rng.choice([1, 2, 3, 5, 7]))
     expected = plain_surface_dice(a, b, spacing_mm, tolerance_mm)
     assert surface_dice(drawn(a), drawn(b), spacing_mm, tolerance_mm) == pytest.approx(expected, abs=1e-12)
+
+
+def test_specks_far_apart_count_as_in_the_definition():
+    rng = np.random.default_rng(0)
+    a, b = np.zeros((150, 40, 30), bool), np.zeros((150, 40, 30), bool)
+    a[70:80, 10:20, 10:20] = b[71:82, 10:19, 11:20] = True
+    for array in (a, b):
+        array[tuple(rng.integers(0, n, 6) for n in array.shape)] = True
+        array[0, 0, 0] = array[-1, -1, -1] = True
+    spacing_mm = (0.8, 1.1, 2.0)
+    expected = plain_surface_dice(a, b, spacing_mm, 3.0)
+    assert surface_dice(drawn(a), drawn(b), spacing_mm, 3.0) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("apart", [1, 62, 63, 64, 65, 127, 128, 139, 140, 141, 150])
+def test_a_tolerance_may_reach_over_several_words(apart):
+    # Voxels of 0.0625 mm, a power of two, so that 140 of them are 8.75 mm exactly: tolerance just so.
+    a, b = box((400, 3, 3), (100, 1, 1), (101, 2, 2)), box((400, 3, 3), (100 + apart, 1, 1), (101 + apart, 2, 2))
+    # Either voxel has two layers of corners along x; the nearer one of them is `apart` - 1 from the other voxel's.
+    near_layers = int(apart - 1 <= 140) + int(apart <= 140)
+    assert surface_dice(a, b, (0.0625, 1.0, 1.0), 8.75) == near_layers / 2
