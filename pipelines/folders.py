@@ -98,6 +98,16 @@ def find_cases(
     return [cases[name] for name in sorted(cases)]
 
 
+def mask_names(files: list[Path]) -> dict[Path, str]:
+    """File stems of masks, without nnU-Net's channel suffix where every file carries it.
+
+    On one of many (PHANTOM_0000 before PHANTOM_0001) it is a number of the name.
+    """
+    stems = {path: volume_stem(path) or "" for path in files}
+    channels = all(stem.endswith(CHANNEL_SUFFIX) for stem in stems.values())
+    return {path: _without_channel(stem) if channels else stem for path, stem in stems.items()}
+
+
 def _without_channel(stem: str) -> str:
     return stem.removesuffix(CHANNEL_SUFFIX)
 
@@ -129,6 +139,7 @@ def _masks(files: list[Path], root: Path, pattern: str | None, mixed: bool) -> l
         return fitting
     by_folder = _named_by_folder(files, root, GENERIC_MASK_STEMS)
     stems = {volume_stem(path) for path in files}
+    names = mask_names(files)
     found: list[tuple[Path, str]] = []
     for path in files:
         stem = volume_stem(path) or ""
@@ -138,7 +149,7 @@ def _masks(files: list[Path], root: Path, pattern: str | None, mixed: bool) -> l
         elif stem.endswith(CHANNEL_SUFFIX) and (mixed or _without_channel(stem) in stems):
             continue  # the image that lies beside its mask
         else:
-            found.append((path, _without_channel(stem)))
+            found.append((path, names[path]))
     return found
 
 

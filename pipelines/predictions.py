@@ -1,5 +1,6 @@
 """Predictions: masks that a model made, taken into the catalog with what each class amounts to."""
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from curation.volumes import Geometry, decode_mask, encode_and_hash
 from db import case_files, offers, writes
 from db.case_files import CaseFile
 from db.models import ModelKind
+from db.queries import UnknownCaseError
 from db.store import Store
 from db.writes import PredictionClassValues
 from pipelines.folders import CHANNEL_SUFFIX, list_volumes, volume_stem
@@ -84,9 +86,8 @@ def import_predictions(
         with bench.catalog.reading() as session:
             offered = offers.newest_predictions(session, model_id)
             for path in files:
-                stem = (volume_stem(path) or path.name).removesuffix(CHANNEL_SUFFIX)
                 try:
-                    case = case_files.case_file(session, f"{source}/{stem}" if source else stem)
+                    case = _case_of(session, path, source)
                 except UsageError as error:
                     booking.refuse(str(path), f"{path}: {error}; ingest the case first or rename the file")
                     continue
@@ -121,6 +122,20 @@ def import_predictions(
         booking.flush()
         bench.progress.finish()
         return booking.outcome
+
+
+def _case_of(session: Session, path: Path, source: str | None) -> CaseFile:
+    """The case that a predicted file is named after, with or without nnU-Net's channel suffix.
+
+    The whole name comes first: in PHANTOM_0000 the end is the case's number, not a channel.
+    """
+    stem = volume_stem(path) or path.name
+    shorter = stem.removesuffix(CHANNEL_SUFFIX)
+    prefix = f"{source}/" if source else ""
+    if shorter != stem:
+        with contextlib.suppress(UnknownCaseError):
+            return case_files.case_file(session, prefix + stem)
+    return case_files.case_file(session, prefix + shorter)
 
 
 def read_prediction(file: PredictionFile) -> ReadPrediction:

@@ -9,7 +9,7 @@ from curation.labels import BY_ID
 from curation.mappings import LabelMapping, apply_mapping
 from curation.metrics import PROTOCOLS, Score, score
 from curation.volumes import decode_mask
-from pipelines.folders import CHANNEL_SUFFIX, list_volumes, volume_stem
+from pipelines.folders import list_volumes, mask_names
 from pipelines.runs import Workers, map_cases
 
 
@@ -93,9 +93,7 @@ def score_folders(
 
 
 def _by_name(folder: Path, what: str) -> dict[str, Path]:
-    return {
-        (volume_stem(path) or "").removesuffix(CHANNEL_SUFFIX): path for path in list_volumes(folder, what)
-    }
+    return {name: path for path, name in mask_names(list_volumes(folder, what)).items()}
 
 
 def score_pair(job: PairJob) -> tuple[PairJob, dict[int, Score], str | None]:
