@@ -1,0 +1,170 @@
+"""What a source's values mean, read from TOML, and what is said where a mapping does not fit."""
+
+import numpy as np
+import pytest
+
+from curation.errors import LabelValueError, UsageError
+from curation.labels import ORGAN_IDS
+from curation.mappings import apply_mapping, builtin_names, load_builtin, parse_mapping
+from curation.rle import RunLengths
+
+# From the publishers' label lists, as data/SOURCES.md of the shared folder gives them.
+AMOS = {6: 1, 2: 2, 1: 3, 10: 4, 8: 5, 9: 6, 11: 7, 12: 8, 4: 9, 5: 10, 7: 11, 13: 12, 3: 13, 14: 0, 15: 0}
+TOTALSEGMENTATOR = {5: 1, 2: 2, 1: 3, 7: 4, 52: 5, 63: 6, 8: 7, 9: 8, 4: 9, 15: 10, 6: 11, 19: 12, 3: 13}
+
+
+def row(*values: int) -> RunLengths:
+    return RunLengths.from_array(np.array(values, np.int16).reshape(-1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "protocol"),
+    [
+        ("flare23", {value: value for value in range(1, 15)}, None),
+        ("kits19", {1: 200, 2: 14}, {2, 13, 14}),
+        ("kits23", {1: 200, 2: 14, 3: 0}, {2, 13, 14}),
+        ("amos22", AMOS, set(ORGAN_IDS)),
+        ("totalsegmentator", dict.fromkeys(range(1, 118), 0) | TOTALSEGMENTATOR, None),
+    ],
+)
+def test_the_mappings_that_come_along(name, values, protocol):
+    mapping = load_builtin(name)
+    assert mapping.values == values
+    assert mapping.protocol == protocol
+    assert mapping.name == name
+    assert mapping.title
+    assert mapping.citation
+    assert mapping.source
+    assert mapping.notes
+
+
+def test_every_mapping_that_comes_along_is_tested_above():
+    assert builtin_names() == ["amos22", "flare23", "kits19", "kits23", "totalsegmentator"]
+
+
+def test_kits_files_lie_in_a_folder_per_case():
+    assert load_builtin("kits19").file_patterns == {
+        "mask": "{case}/segmentation.nii.gz",
+        "image": "{case}/imaging.nii.gz",
+    }
+
+
+def test_an_unknown_mapping_is_wrong_usage_and_the_nearest_is_offered():
+    with pytest.raises(UsageError) as caught:
+        load_builtin("amos")
+    assert str(caught.value) == (
+        "unknown mapping 'amos': did you mean 'amos22'? There are amos22, flare23, kits19, kits23, "
+        "totalsegmentator; or give a FILE.toml of your own"
+    )
+
+
+def test_a_mapping_file_of_ones_own():
+    mapping = parse_mapping(
+        """
+        name = "ward7"
+        licence = "internal"
+        protocol = ["adrenal", "Liver", "vessel"]
+        notes = ["drawn on a tablet"]
+        [files]
+        mask = "masks/{case}.nii.gz"
+        [values]
+        0 = "background"
+        1 = "IVC"
+        2 = "adrenal"
+        3 = "ignore"
+        "5-8" = "background"
+        7 = "left kidney"
+        """,
+        "ward7.toml",
+    )
+    assert mapping.values == {1: 6, 2: 201, 3: 255, 5: 0, 6: 0, 7: 13, 8: 0}
+    assert mapping.protocol == {7, 8, 1, 5, 6}  # both adrenals, liver, aorta, inferior vena cava
+    assert mapping.licence == "internal"
+    assert mapping.notes == ("drawn on a tablet",)
+    assert mapping.file_patterns == {"mask": "masks/{case}.nii.gz"}
+
+
+def test_the_name_of_a_mapping_file_is_the_mappings_name_unless_it_says_otherwise():
+    mapping = parse_mapping('[values]\n1 = "liver"', "mine.toml")
+    assert mapping.name == "mine"
+    assert mapping.protocol is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[values]\n1 = "livr"', "my.toml, line 2: unknown class 'livr': did you mean 'liver'?"),
+        (
+            '[values]\n1 = "liver"\n2 = "backgrund"',
+            "my.toml, line 3: unknown class 'backgrund': did you mean 'background'?",
+        ),
+        ("[values]\n1 = 3", 'my.toml, line 2: 1 = 3 is not a class name in quotes, e.g. 1 = "liver"'),
+        (
+            '[values]\nliver = "1"',
+            "my.toml, line 2: 'liver' is not a label value; write a whole number or a range like 14-20",
+        ),
+        (
+            '[values]\n0 = "liver"',
+            "my.toml, line 2: 0 is background and cannot mean 'liver'; save the mask with background 0",
+        ),
+        (
+            '[values]\n9-5 = "liver"',
+            "my.toml, line 2: '9-5' is not a range from low to high of at most 65535 values",
+        ),
+        (
+            'protocl = []\n[values]\n1 = "liver"',
+            "my.toml, line 1: unknown key 'protocl': did you mean 'protocol'?",
+        ),
+        (
+            'protocol = "liver"\n[values]\n1 = "liver"',
+            "my.toml, line 1: protocol = 'liver' is not a list, e.g. [\"kidney\", \"tumor\"]",
+        ),
+        (
+            'protocol = ["lver"]\n[values]\n1 = "liver"',
+            "my.toml, line 1: unknown class 'lver': did you mean 'liver'?",
+        ),
+        (
+            'protocol = ["ignore"]\n[values]\n1 = "liver"',
+            "my.toml, line 1: 'ignore' is not a class that one can look for",
+        ),
+        ('name = "x"', 'my.toml: [values] is missing or empty; below it write lines like 1 = "liver"'),
+        ('name = 7\n[values]\n1 = "liver"', "my.toml, line 1: name = 7 is not a text; put it in quotes"),
+        (
+            '[files]\nmask = "seg.nii"\n[values]\n1 = "liver"',
+            "my.toml, line 2: mask = 'seg.nii' needs {case} once, where the case's name stands",
+        ),
+        (
+            '[files]\nmsk = "{case}"\n[values]\n1 = "liver"',
+            "my.toml, line 2: unknown key 'msk' in [files]: did you mean 'mask'?",
+        ),
+        (
+            "[values",
+            "my.toml: Expected ']' at the end of a table declaration (at end of document); "
+            'a mapping file is TOML, e.g. 1 = "liver"',
+        ),
+    ],
+)
+def test_a_wrong_mapping_file_is_refused_with_line_and_remedy(text, said):
+    with pytest.raises(UsageError) as caught:
+        parse_mapping(text, "my.toml")
+    assert str(caught.value) == said
+
+
+def test_values_are_mapped_and_both_sides_join_under_one_value():
+    mapped = apply_mapping(row(1, 1, 2, 3, 0, 1), load_builtin("kits23"), "case_00000")
+    assert mapped.value.dtype == np.uint8
+    assert mapped.to_array().ravel().tolist() == [200, 200, 14, 0, 0, 200]
+
+
+def test_values_outside_the_mapping_are_listed_with_their_voxels():
+    with pytest.raises(LabelValueError) as caught:
+        apply_mapping(row(1, 3, 3, -1, 0, 2), load_builtin("kits19"), "case_00000/segmentation.nii.gz")
+    assert str(caught.value) == (
+        "case_00000/segmentation.nii.gz: label values -1 (1 voxels), 3 (2 voxels) are not in mapping 'kits19' "
+        "(1-2); use the mapping of this source, or a mapping file that names them"
+    )
+
+
+def test_a_long_list_of_values_is_cut_short():
+    with pytest.raises(LabelValueError, match=r"27 \(1 voxels\) and 2 more are not in mapping 'flare23' \(1-14\)"):
+        apply_mapping(row(*range(20, 30)), load_builtin("flare23"), "m.nii.gz")
