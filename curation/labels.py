@@ -69,7 +69,7 @@ CLASSES: tuple[LabelClass, ...] = (
         13, "left_kidney", "Left kidney", 3.0, "#64b5f6", "18639004", ("lk", "kidney_left"),
         ("organ", "kidney", "class"),
     ),
-    LabelClass(14, "tumor", "Tumor", 2.0, "#212121", "108369006", ("tumour", "lesion"), ("class",)),
+    LabelClass(14, "tumor", "Tumor", 2.0, "#d500f9", "108369006", ("tumour", "lesion"), ("class",)),
 )
 CLASS_IDS: tuple[int, ...] = tuple(c.id for c in CLASSES)
 ORGAN_IDS: tuple[int, ...] = tuple(c.id for c in CLASSES if "organ" in c.groups)
