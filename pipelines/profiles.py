@@ -3,7 +3,7 @@
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,6 +12,10 @@ from curation.errors import UsageError
 Positive = Annotated[int, Field(gt=0)]
 # Voxels along nnU-Net's array axes z, y, x (inferior–superior, posterior–anterior, left–right).
 PatchSize = tuple[Positive, Positive, Positive]
+# Voxels along the patient's x, y, z.
+StudentSize = tuple[
+    Annotated[int, Field(ge=17)], Annotated[int, Field(ge=17)], Annotated[int, Field(ge=17)]
+]
 
 
 class Settings(BaseModel):
@@ -44,6 +48,39 @@ class TeacherProfile(Settings):
     checkpoint_every: Positive = 50
 
 
+class StudentStage(Settings):
+    """How one of the student's networks is built and trained. Defaults are the paper's (Tables 1 and 3)."""
+
+    # Voxels of the input along the patient's x, y, z; each axis 17 or more (four strides of two).
+    size: StudentSize
+    channels: tuple[Positive, Positive, Positive, Positive, Positive]
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    window_hu: tuple[float, float] = (-325.0, 325.0)
+    # Pad a crop that is smaller than the input instead of enlarging it (fine stage).
+    pad: bool = False
+    epochs: Positive
+    # None: an epoch sees every member once. A number: the training is as long whatever the number of members.
+    steps_per_epoch: Positive | None = None
+    warmup_epochs: int = Field(default=50, ge=0)
+    batch_size: Positive = 2
+    learning_rate: float = Field(default=0.01, gt=0)
+    weight_decay: float = Field(default=1e-5, ge=0)
+    # Axes flipped at random; x swaps the labels of paired organs. "" for none.
+    flips: Annotated[str, Field(pattern="^x?y?z?$")] = ""
+    # Zoom, noise, smoothing, scaling and contrast of Table 1.
+    augment: bool = False
+    validate_every: Positive = 10
+    checkpoint_every: Positive = 200
+
+
+class StudentProfile(Settings):
+    """The coarse-to-fine student. `margin_mm` goes around the foreground before the fine stage."""
+
+    coarse: StudentStage
+    fine: StudentStage
+    margin_mm: float = Field(default=20.0, ge=0)
+
+
 class PredictProfile(Settings):
     """How a trained model is applied to a case."""
 
@@ -58,7 +95,7 @@ class Profile(Settings):
 
     name: str
     teacher: TeacherProfile = TeacherProfile()
-    student: dict[str, Any] = Field(default_factory=dict)
+    student: StudentProfile | None = None
     predict: PredictProfile = PredictProfile()
 
 

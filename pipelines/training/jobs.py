@@ -42,6 +42,9 @@ class Job(BaseModel):
     seed: int = 0
     cases: tuple[JobCase, ...] = ()
     model_dir: Path | None = Field(default=None, description="folder of the model that `predict` applies")
+    cache_dir: Path | None = Field(
+        default=None, description="prepared inputs of students, shared by trainings; default in work_dir"
+    )
 
     def split(self, name: Literal["train", "val"]) -> list[JobCase]:
         """The cases of one split, in the job's order."""

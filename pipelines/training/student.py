@@ -1,0 +1,144 @@
+"""Stage 3 of the method: train the coarse-to-fine student on complemented masks."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import monai
+import torch
+from torch import nn
+
+from curation.errors import CurationError
+from pipelines.profiles import StudentProfile, StudentStage
+from pipelines.training.jobs import Job, JobCase, Reporter, TrainingError, write_whole
+from pipelines.training.networks.coarse_unet import CoarseUNet
+from pipelines.training.networks.efficient_seg import EfficientSegNet
+from pipelines.training.precision import Precision
+from pipelines.training.student_data import Cache, Prepared, derive_seed, prepare_all
+from pipelines.training.student_loop import CLASSES, NetworkTraining, save_whole
+
+StageName = Literal["coarse", "fine"]
+STAGES: tuple[StageName, ...] = ("coarse", "fine")
+
+
+def build_network(name: StageName, stage: StudentStage) -> nn.Module:
+    """The network of one stage, He-initialized."""
+    kind = CoarseUNet if name == "coarse" else EfficientSegNet
+    return kind(CLASSES, stage.channels, dropout=stage.dropout)
+
+
+def train_student(job: Job, reporter: Reporter) -> None:
+    """Train the coarse network, then the fine one, and write both to `work_dir`/model.
+
+    A case that cannot be prepared is reported and left out of both stages. Events: progress of the stages
+    preprocess, coarse and fine, a problem per bad case, done.
+
+    Raises:
+        TrainingError: The profile has no student, or no training member is left; and see NetworkTraining.
+    """
+    profile = job.profile.student
+    if profile is None:
+        raise TrainingError(f"profile {job.profile.name} has no [student] tables; add them or take another")
+    monai.data.set_track_meta(False)  # plain tensors: nothing here needs MONAI's affine books
+    precision = Precision.of_job(job.device)
+    model = job.work_dir / "model"
+    prepared = _prepare(job, profile, reporter)
+    for name, stage in _stages(profile):
+        file = model / f"{name}.pt"
+        if not file.is_file():
+            _train_stage(job, name, stage, prepared[name], precision, file, reporter)
+    _finish(profile, model, reporter)
+
+
+def _stages(profile: StudentProfile) -> tuple[tuple[StageName, StudentStage], ...]:
+    return ("coarse", profile.coarse), ("fine", profile.fine)
+
+
+def _prepare(
+    job: Job, profile: StudentProfile, reporter: Reporter
+) -> dict[StageName, dict[str, list[Prepared]]]:
+    """Bring all members to the inputs of both stages: stage → split → members."""
+    cache = Cache(job.cache_dir or job.work_dir / "cache")
+    members = [case for case in job.cases if case.split is not None]
+    bad: set[str] = set()
+
+    def on_problem(member: JobCase, error: CurationError) -> None:
+        if member.case not in bad:
+            reason, _, remedy = str(error).partition("; ")
+            reporter.problem(member.case, reason, remedy)
+        bad.add(member.case)
+
+    of = len(STAGES) * len(members)
+    step = 0
+    found: dict[StageName, dict[str, list[Prepared]]] = {}
+    for name, stage in _stages(profile):
+        splits: dict[str, list[Prepared]] = {"train": [], "val": []}
+        margin_mm = None if name == "coarse" else profile.margin_mm
+        for member, ready in zip(
+            members, prepare_all(cache, members, stage, margin_mm, on_problem), strict=True
+        ):
+            step += 1
+            reporter.progress("preprocess", step, of, member.case)
+            if ready is not None and member.split is not None:
+                splits[member.split].append(ready)
+        found[name] = splits
+    if not found["fine"]["train"]:
+        raise TrainingError("no training member is left; look at the problems above")
+    return found
+
+
+def _train_stage(
+    job: Job,
+    name: StageName,
+    stage: StudentStage,
+    members: dict[str, list[Prepared]],
+    precision: Precision,
+    file: Path,
+    reporter: Reporter,
+) -> None:
+    seed = derive_seed(job.seed, name)
+    torch.manual_seed(seed)
+    training = NetworkTraining(
+        build_network(name, stage),
+        stage,
+        members["train"],
+        members["val"],
+        folder=job.work_dir / name,
+        seed=seed,
+        precision=precision,
+    )
+    weights = training.run(
+        lambda step, of, loss: reporter.progress(name, step, of, f"{name} network", loss=loss)
+    )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    standing = training.standing
+    save_whole(
+        file,
+        {
+            "stage": stage.model_dump(),
+            "weights": weights,
+            "curve": standing.curve,
+            "dsc": standing.best_dsc,
+        },
+    )
+    # The optimizer's state is twice the size of the network and of no more use.
+    for leftover in (training.checkpoint, training.best):
+        leftover.unlink(missing_ok=True)
+
+
+def _finish(profile: StudentProfile, model: Path, reporter: Reporter) -> None:
+    digest = hashlib.sha256()
+    metrics: dict[str, Any] = {}
+    curves: list[dict[str, Any]] = []
+    for name in STAGES:
+        file = model / f"{name}.pt"
+        digest.update(file.read_bytes())
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+        metrics[f"{name}_dsc"] = saved["dsc"]
+        curves += [{"stage": name, **point} for point in saved["curve"]]
+    description = {"kind": "student", "margin_mm": profile.margin_mm, "weights_hash": digest.hexdigest()}
+    write_whole(model / "model.json", json.dumps(description, indent=1).encode())
+    reporter.done(
+        weights=str(model), weights_hash=digest.hexdigest(), metrics=metrics, curves=curves
+    )

@@ -1,0 +1,198 @@
+"""The student's training data: brought to a network's input once and cached, drawn in a seeded order."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import torch
+from blake3 import blake3
+from monai.transforms import Compose
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from curation.errors import CurationError, GridError
+from curation.volumes import decode_geometry, decode_image, decode_mask
+from pipelines.profiles import StudentStage
+from pipelines.training.jobs import JobCase
+from pipelines.training.student_transforms import IMAGE, LABEL
+from pipelines.training.student_volumes import Box, Placement, foreground_box
+
+# Raise it when preparing changes, so that nothing prepared the old way is taken for new.
+CACHE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A member at the network's input: two files of the cache."""
+
+    case: str
+    image_file: Path
+    labels_file: Path
+
+    def load(self) -> dict[str, torch.Tensor]:
+        """Image float32 and label uint8, each (1, X, Y, Z)."""
+        with np.load(self.labels_file) as labels:
+            label = torch.from_numpy(labels["labels"])
+        return {IMAGE: torch.from_numpy(np.load(self.image_file).astype(np.float32)), LABEL: label}
+
+
+class Cache:
+    """Prepared arrays on disk under the hash of what they were made from, shared by the students of a workspace.
+
+    Labels depend on mask and settings, images on image, crop and settings: a second student, trained on the
+    same images with other masks, finds the images of the coarse stage already there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def prepare(self, member: JobCase, stage: StudentStage, margin_mm: float | None) -> Prepared:
+        """Bring one member to the input of one stage, or find that this was done before.
+
+        Args:
+            margin_mm: Around the labels' bounding box (fine stage); None takes the whole image (coarse).
+
+        Raises:
+            CurationError: Unreadable files, grids that differ, a mask with nothing drawn.
+        """
+        if member.mask is None:
+            raise CurationError(f"{member.case}: has no mask to train on; leave it out of the dataset")
+        recipe = [CACHE_VERSION, stage.size, stage.pad, margin_mm]
+        labels_file = self._file("labels", "npz", self._content(member.mask), recipe)
+        if not labels_file.is_file():
+            self._prepare_labels(member.case, member.mask, stage, margin_mm, labels_file)
+        with np.load(labels_file) as labels:
+            box = Box(tuple(labels["box"][0].tolist()), tuple(labels["box"][1].tolist()))
+        image_file = self._file(
+            "image", "npy", self._content(member.image), [*recipe, stage.window_hu, box.start, box.stop]
+        )
+        if not image_file.is_file():
+            self._prepare_image(member.case, member.image, member.mask, stage, box, image_file)
+        return Prepared(member.case, image_file, labels_file)
+
+    def _prepare_labels(
+        self, case: str, mask: Path, stage: StudentStage, margin_mm: float | None, file: Path
+    ) -> None:
+        geometry, runs = decode_mask(mask.read_bytes(), str(mask))
+        labels = np.ascontiguousarray(geometry.to_ras(runs.to_array()))
+        box = foreground_box(labels)
+        if box is None:
+            raise CurationError(f"{case}: nothing is drawn in {mask.name}; leave the case out of the dataset")
+        if margin_mm is None:
+            box = Box.whole(labels.shape)
+        else:
+            box = box.grown(margin_mm, geometry.spacing_ras_mm, geometry.shape_ras)
+        placed = Placement.plan(box.shape, stage.size, pad=stage.pad)
+        at_input = placed.labels(torch.from_numpy(np.ascontiguousarray(labels[box.slices])))
+        buffer = BytesIO()
+        np.savez(buffer, labels=at_input.numpy(), box=np.array([box.start, box.stop]))
+        _put(file, buffer.getvalue())
+
+    def _prepare_image(
+        self, case: str, image_source: Path, mask: Path, stage: StudentStage, box: Box, file: Path
+    ) -> None:
+        geometry, image = decode_image(image_source.read_bytes(), str(image_source))
+        if difference := decode_geometry(mask.read_bytes(), str(mask)).difference(geometry):
+            raise GridError(f"{case}: mask and image differ: {difference}; ingest the case anew")
+        placed = Placement.plan(box.shape, stage.size, pad=stage.pad)
+        crop = np.ascontiguousarray(geometry.to_ras(image)[box.slices])
+        at_input = placed.image(torch.from_numpy(crop), stage.window_hu)
+        buffer = BytesIO()
+        # Half precision: z-scores of a clipped image lie within ±10, three digits are more than CT has.
+        np.save(buffer, at_input.numpy().astype(np.float16))
+        _put(file, buffer.getvalue())
+
+    def _content(self, file: Path) -> str:
+        """The hash of a file's bytes, remembered while its size and time stay the same."""
+        try:
+            found = file.stat()
+        except FileNotFoundError as error:
+            raise CurationError(f"{file}: is not there any more; restore it or leave the case out") from error
+        known = self._file("hash", "txt", str(file), [found.st_size, found.st_mtime_ns])
+        if not known.is_file():
+            _put(known, blake3(file.read_bytes()).hexdigest().encode())
+        return known.read_text()
+
+    def _file(self, kind: str, ending: str, content: str, recipe: Sequence[object]) -> Path:
+        key = blake3(json.dumps([kind, content, recipe]).encode()).hexdigest()[:40]
+        return self.folder / key[:2] / f"{key}.{kind}.{ending}"
+
+
+def _put(file: Path, data: bytes) -> None:
+    """Write a file whole or not at all, whoever else writes the same one at the same moment."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}.{uuid4().hex}")
+    beside.write_bytes(data)
+    beside.replace(file)
+
+
+def prepare_all(
+    cache: Cache,
+    members: Sequence[JobCase],
+    stage: StudentStage,
+    margin_mm: float | None,
+    on_problem: Callable[[JobCase, CurationError], None],
+) -> Iterator[Prepared | None]:
+    """Prepare members, in their order, on several threads: inflating and resizing leave the interpreter free.
+
+    A member that cannot be prepared is told to `on_problem` and yields None.
+    """
+
+    def one(member: JobCase) -> Prepared | CurationError:
+        try:
+            return cache.prepare(member, stage, margin_mm)
+        except CurationError as error:
+            return error
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for member, result in zip(members, pool.map(one, members), strict=True):
+            if isinstance(result, CurationError):
+                on_problem(member, result)
+                yield None
+            else:
+                yield result
+
+
+class TrainingStream(Dataset[dict[str, torch.Tensor]]):
+    """Samples of a whole training, by position: epoch after epoch, each in its own order.
+
+    What comes at a position follows from seed and position alone, random transforms included. So a training
+    that was killed goes on with the very samples it would have seen, however many loader processes there are.
+    """
+
+    def __init__(
+        self, members: Sequence[Prepared], transform: Compose, *, seed: int, positions: int
+    ) -> None:
+        self.members = members
+        self.transform = transform
+        self.seed = seed
+        self.positions = positions
+
+    def __len__(self) -> int:
+        return self.positions
+
+    def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
+        epoch, index = divmod(position, len(self.members))
+        member = self.members[int(_order(len(self.members), self.seed, epoch)[index])]
+        self.transform.set_random_state(seed=derive_seed(self.seed, "transform", position))
+        sample: dict[str, torch.Tensor] = self.transform(member.load())
+        return sample
+
+
+@lru_cache(maxsize=4)
+def _order(members: int, seed: int, epoch: int) -> NDArray[np.intp]:
+    return np.random.default_rng([seed, epoch]).permutation(members)
+
+
+def derive_seed(*parts: object) -> int:
+    """A 32-bit seed from anything that prints the same again."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")

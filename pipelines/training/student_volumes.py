@@ -1,0 +1,148 @@
+"""From a CT volume to a network's input and back: crop, pad, resize, normalize; all volumes are in RAS."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from curation.labels import IGNORE
+
+Triple = tuple[int, int, int]
+
+# What one slab of class scores may take while it is brought to the original grid.
+_SLAB_BYTES = 96 << 20
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of a RAS volume, in voxels, half open."""
+
+    start: Triple
+    stop: Triple
+
+    @classmethod
+    def whole(cls, shape: tuple[int, ...]) -> "Box":
+        """The box of everything."""
+        return cls((0, 0, 0), (shape[0], shape[1], shape[2]))
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """To index an array (X, Y, Z)."""
+        x, y, z = (slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+        return x, y, z
+
+    @property
+    def shape(self) -> Triple:
+        """Voxels along x, y, z."""
+        x, y, z = (b - a for a, b in zip(self.start, self.stop, strict=True))
+        return x, y, z
+
+    def grown(self, margin_mm: float, spacing_mm: tuple[float, float, float], shape: Triple) -> "Box":
+        """The box with a margin, in whole voxels rounded up, cut at the volume's border."""
+        extra = [int(np.ceil(margin_mm / s)) for s in spacing_mm]
+        x0, y0, z0 = (max(0, a - e) for a, e in zip(self.start, extra, strict=True))
+        x1, y1, z1 = (min(n, b + e) for b, e, n in zip(self.stop, extra, shape, strict=True))
+        return Box((x0, y0, z0), (x1, y1, z1))
+
+
+def foreground_box(labels: NDArray[np.uint8]) -> Box | None:
+    """The smallest box around every drawn voxel of a label map (X, Y, Z); None where nothing is drawn.
+
+    Unresolved structures (200–239) are foreground, ignored voxels (255) are not.
+    """
+    drawn = (labels != 0) & (labels != IGNORE)
+    start, stop = [], []
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        found = np.flatnonzero(drawn.any(axis=others))
+        if len(found) == 0:
+            return None
+        start.append(int(found[0]))
+        stop.append(int(found[-1]) + 1)
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a crop of shape `crop` lies in a network's input of `size`: first padded to `padded`, then resized.
+
+    The crop starts at voxel `before` of the padded volume.
+    """
+
+    crop: Triple
+    padded: Triple
+    before: Triple
+    size: Triple
+
+    @classmethod
+    def plan(cls, crop: Triple, size: Triple, *, pad: bool) -> "Placement":
+        """With `pad`, axes shorter than the input are padded evenly on both sides (the paper's fine stage).
+
+        Without `pad` the crop fills the input: short axes are enlarged.
+        """
+        x, y, z = (max(n, s) if pad else n for n, s in zip(crop, size, strict=True))
+        a, b, c = ((p - n) // 2 for p, n in zip((x, y, z), crop, strict=True))
+        return cls(crop, (x, y, z), (a, b, c), size)
+
+    def _pad(self, volume: Tensor, value: float) -> Tensor:
+        if self.padded == self.crop:
+            return volume
+        ends: list[int] = []
+        for axis in (2, 1, 0):  # torch wants the last axis first
+            before = self.before[axis]
+            ends += [before, self.padded[axis] - self.crop[axis] - before]
+        return F.pad(volume, ends, value=value)
+
+    def image(self, crop_hu: Tensor, window_hu: tuple[float, float]) -> Tensor:
+        """Bring a crop in HU, (X, Y, Z), to the input: (1, *size), float32, clipped, z-scored over the input.
+
+        Padding is air. Resizing comes before clipping, as in the published code.
+        """
+        low, high = window_hu
+        padded = self._pad(crop_hu.to(torch.float32)[None, None], low)
+        if self.padded != self.size:
+            padded = F.interpolate(padded, size=self.size, mode="trilinear", align_corners=False)
+        clipped = padded[0].clamp(low, high)
+        return (clipped - clipped.mean()) / (clipped.std() + 1e-5)
+
+    def labels(self, crop: Tensor) -> Tensor:
+        """Bring a crop of labels, (X, Y, Z) uint8, to the input by nearest neighbour: (1, *size) uint8."""
+        padded = self._pad(crop[None, None], 0)
+        if self.padded != self.size:
+            padded = F.interpolate(padded, size=self.size, mode="nearest-exact")
+        return padded[0]
+
+    def back(self, logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Bring class scores (classes, *size) back to the crop's grid, a few axial slices at a time.
+
+        Yields:
+            The slices of the crop along z, and their scores, (slices, classes, X, Y). All of them at once
+            would take gigabytes: 15 classes of 400×350×280 voxels in float32 are 2.4 GB.
+        """
+        classes = logits.shape[0]
+        x, y, z = self.crop
+        step = max(1, _SLAB_BYTES // (4 * classes * self.padded[0] * self.padded[1]))
+        below, above, share = _linear(self.size[2], self.padded[2], self.before[2], z, logits.device)
+        columns = slice(self.before[0], self.before[0] + x), slice(self.before[1], self.before[1] + y)
+        by_slice = logits.permute(3, 0, 1, 2).contiguous()
+        for first in range(0, z, step):
+            part = slice(first, min(first + step, z))
+            weight = share[part, None, None, None].to(by_slice.dtype)
+            slab = torch.lerp(by_slice[below[part]], by_slice[above[part]], weight)
+            if self.padded[:2] != self.size[:2]:
+                slab = F.interpolate(slab, size=self.padded[:2], mode="bilinear", align_corners=False)
+            yield part, slab[:, :, columns[0], columns[1]]
+
+
+def _linear(
+    size: int, padded: int, before: int, length: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Neighbours and weight for linear resizing of one axis, pixel centres as in `align_corners=False`."""
+    at = torch.arange(before, before + length, device=device, dtype=torch.float64)
+    at = ((at + 0.5) * size / padded - 0.5).clamp(0, size - 1)
+    below = at.floor().long()
+    return below, (below + 1).clamp(max=size - 1), (at - below).to(torch.float32)
