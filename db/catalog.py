@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from curation.errors import CurationError
 from db.engine import explain, for_reading, for_writing, open_engine
 from db.schema import require_current
 
@@ -29,7 +30,11 @@ class Catalog:
             CatalogVersionError: Its schema is not this program's; says what to run.
         """
         engine = open_engine(url)
-        require_current(engine)
+        try:
+            require_current(engine)
+        except CurationError:
+            engine.dispose()
+            raise
         return cls(engine)
 
     @contextmanager
