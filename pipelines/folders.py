@@ -124,14 +124,13 @@ def _by_pattern(files: list[Path], root: Path, pattern: str) -> list[tuple[Path,
 
 
 def _named_by_folder(files: list[Path], root: Path, generic: frozenset[str]) -> set[str]:
-    """Stems that say nothing of the case: the usual ones, and any that every case folder repeats."""
-    stems = Counter(volume_stem(path) for path in files)
+    """Stems that say nothing of the case: the usual ones, and all of them where every folder repeats them."""
+    stems = Counter(volume_stem(path) or "" for path in files)
     folders = {path.parent for path in files}
-    return {
-        stem
-        for stem, n in stems.items()
-        if stem and (stem.lower() in generic or (n > 1 and n == len(folders))) and folders != {root}
-    }
+    if folders == {root}:
+        return set()
+    repeated = len(folders) > 1 and all(n == len(folders) for n in stems.values())
+    return {stem for stem in stems if repeated or stem.lower() in generic}
 
 
 def _masks(files: list[Path], root: Path, pattern: str | None, mixed: bool) -> list[tuple[Path, str]]:
@@ -143,9 +142,10 @@ def _masks(files: list[Path], root: Path, pattern: str | None, mixed: bool) -> l
     found: list[tuple[Path, str]] = []
     for path in files:
         stem = volume_stem(path) or ""
+        if mixed and path.parent != root and stem.lower() in GENERIC_IMAGE_STEMS:
+            continue
         if stem in by_folder:
-            if not (mixed and stem.lower() in GENERIC_IMAGE_STEMS):
-                found.append((path, path.parent.name))
+            found.append((path, path.parent.name))
         elif stem.endswith(CHANNEL_SUFFIX) and (mixed or _without_channel(stem) in stems):
             continue  # the image that lies beside its mask
         else:
@@ -160,9 +160,10 @@ def _images(files: list[Path], root: Path, pattern: str | None, mixed: bool) -> 
     found: list[tuple[Path, str]] = []
     for path in files:
         stem = volume_stem(path) or ""
+        if mixed and path.parent != root and stem.lower() in GENERIC_MASK_STEMS:
+            continue
         if stem in by_folder:
-            if not (mixed and stem.lower() in GENERIC_MASK_STEMS):
-                found.append((path, path.parent.name))
+            found.append((path, path.parent.name))
         elif not mixed or stem.endswith(CHANNEL_SUFFIX):
             found.append((path, _without_channel(stem)))
     return found
