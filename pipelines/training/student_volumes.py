@@ -116,6 +116,17 @@ class Placement:
             padded = F.interpolate(padded, size=self.size, mode="nearest-exact")
         return padded[0]
 
+    def box_back(self, found: Box) -> Box:
+        """Bring a box at the input to the crop's grid, rounded outwards and cut at the crop's border."""
+        start, stop = [], []
+        for axis in range(3):
+            scale = self.padded[axis] / self.size[axis]
+            first = int(np.floor(found.start[axis] * scale)) - self.before[axis]
+            last = int(np.ceil(found.stop[axis] * scale)) - self.before[axis]
+            start.append(min(max(0, first), self.crop[axis] - 1))
+            stop.append(max(min(last, self.crop[axis]), start[axis] + 1))
+        return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
     def back(self, logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Bring class scores (classes, *size) back to the crop's grid, a few axial slices at a time.
 

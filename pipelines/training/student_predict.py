@@ -1,0 +1,212 @@
+"""Coarse-to-fine inference: no sliding window; any size, any orientation, back on the file's own grid."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from curation.components import keep_largest
+from curation.errors import CurationError
+from curation.labels import CLASS_IDS
+from curation.rle import RunLengths
+from curation.volumes import decode_image, encode_mask
+from pipelines.profiles import StudentStage
+from pipelines.training.jobs import Job, JobCase, Reporter, TrainingError, write_whole
+from pipelines.training.memory import MemoryWatch
+from pipelines.training.precision import Precision
+from pipelines.training.student import STAGES, StageName, build_network
+from pipelines.training.student_loop import CLASSES
+from pipelines.training.student_volumes import Box, Placement, foreground_box
+from pipelines.training.worker import MODEL_FILE
+
+
+def predict_with_student(job: Job, reporter: Reporter) -> None:
+    """Predict every case of the job that is not yet there. A bad case is reported and the others go on.
+
+    Raises:
+        TrainingError: The model folder is not whole, or a GPU is asked for and there is none.
+    """
+    assert job.model_dir is not None, "the worker reads model.json before it comes here"
+    student = Student.load(
+        job.model_dir,
+        keep_largest=job.profile.predict.keep_largest,
+        precision=Precision.of_job(job.device),
+    )
+    for index, case in enumerate(job.cases):
+        note = None
+        try:
+            note = _predict_case(student, case, reporter)
+        except (CurationError, OSError) as error:
+            reason, _, remedy = str(error).partition("; ")
+            reporter.problem(case.case, reason, remedy or "repair the file or leave the case out")
+        except torch.OutOfMemoryError:
+            reporter.problem(case.case, f"{case.image}: no GPU memory left", "predict with device cpu")
+        said = case.case if note is None else f"{case.case}: {note}"
+        reporter.progress("predict", index + 1, len(job.cases), said)
+    reporter.done()
+
+
+def _predict_case(student: "Student", case: JobCase, reporter: Reporter) -> str | None:
+    """Predict one case, or report again what an earlier run of the same model left whole; returns a note."""
+    if case.out is None:
+        raise TrainingError(f"{case.case}: the job says no output file; give `out`")
+    status = case.image.stat()
+    identity = {**student.identity, "image": [str(case.image), status.st_size, status.st_mtime_ns]}
+    figures_file = case.out.with_name(case.out.name + ".json")
+    figures = _figures_of(figures_file, identity) if case.out.is_file() else None
+    if figures is None:
+        with MemoryWatch(student.precision.device) as watch:
+            geometry, image_hu = decode_image(case.image.read_bytes(), str(case.image))
+            if not np.isfinite(image_hu).all():
+                raise TrainingError(f"{case.image}: holds values that are no numbers; repair it or leave it out")
+            found = student.predict(geometry.to_ras(image_hu), geometry.spacing_ras_mm)
+            mask = encode_mask(RunLengths.from_array(geometry.from_ras(found.labels)), geometry)
+            # A mask is whole once its figures lie beside it.
+            figures_file.unlink(missing_ok=True)
+            write_whole(case.out, mask)
+        figures = {
+            "identity": identity,
+            "seconds": watch.seconds,
+            "peak_memory_mb": watch.peak_mb,
+            "memory_area_mb_s": watch.area_mb_s,
+            "note": found.note,
+            "classes": {
+                str(class_id): {"confidence": round(p, 4), "tta_disagreement": None}
+                for class_id, p in found.confidence.items()
+            },
+        }
+        write_whole(figures_file, json.dumps(figures).encode())
+    classes = {int(class_id): values for class_id, values in figures["classes"].items()}
+    reporter.case(case.case, case.out, figures["seconds"], figures["peak_memory_mb"], classes)
+    note: str | None = figures["note"]
+    return note
+
+
+def _figures_of(file: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """What was noted of a finished prediction; None if there is none, or of another model, setting or image."""
+    try:
+        figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return figures if figures.get("identity") == identity else None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Label values uint8 (X, Y, Z) in RAS, mean probability per class id with voxels, and a note or None."""
+
+    labels: NDArray[np.uint8]
+    confidence: dict[int, float]
+    note: str | None
+
+
+class Student:
+    """A trained student, ready to predict."""
+
+    def __init__(
+        self,
+        networks: dict[StageName, nn.Module],
+        stages: dict[StageName, StudentStage],
+        *,
+        margin_mm: float,
+        keep_largest: bool,
+        precision: Precision,
+        weights_hash: str = "",
+    ) -> None:
+        self.identity = {"weights": weights_hash, "keep_largest": keep_largest}
+        self.networks = {
+            name: network.eval().to(precision.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+            for name, network in networks.items()
+        }
+        self.stages = stages
+        self.margin_mm = margin_mm
+        self.keep_largest = keep_largest
+        self.precision = precision
+
+    @classmethod
+    def load(cls, folder: Path, *, keep_largest: bool, precision: Precision) -> "Student":
+        """Load what `train_student` wrote.
+
+        Raises:
+            TrainingError: Files are absent or are no student's.
+        """
+        networks: dict[StageName, nn.Module] = {}
+        stages: dict[StageName, StudentStage] = {}
+        try:
+            model = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
+            margin_mm, weights_hash = float(model["margin_mm"]), str(model["weights_hash"])
+            for name in STAGES:
+                saved = torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True)
+                stages[name] = StudentStage.model_validate(saved["stage"])
+                networks[name] = build_network(name, stages[name])
+                networks[name].load_state_dict(saved["weights"])
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise TrainingError(f"{folder}: not a whole student ({error}); train it again") from error
+        return cls(
+            networks,
+            stages,
+            margin_mm=margin_mm,
+            keep_largest=keep_largest,
+            precision=precision,
+            weights_hash=weights_hash,
+        )
+
+    def predict(self, image_hu: NDArray[Any], spacing_mm: tuple[float, float, float]) -> Prediction:
+        """Segment one CT.
+
+        Args:
+            image_hu: HU, (X, Y, Z) in RAS; any size, int16 or float32.
+            spacing_mm: Voxel size along x, y, z.
+        """
+        box, note = self._locate(image_hu, spacing_mm)
+        placed, logits = self._run("fine", image_hu, box)
+        labels = np.zeros(image_hu.shape, np.uint8)
+        crop = labels[box.slices]
+        # Half precision is enough for a mean, and the probabilities live until components are known.
+        probability = np.empty(box.shape, np.float16)
+        for part, scores in placed.back(logits):
+            best, winner = torch.softmax(scores.float(), 1).max(1)
+            crop[:, :, part] = winner.permute(1, 2, 0).to(torch.uint8).cpu().numpy()
+            probability[:, :, part] = best.permute(1, 2, 0).cpu().numpy()
+        if self.keep_largest:
+            crop[...] = keep_largest(RunLengths.from_array(crop)).to_array()
+        return Prediction(labels, _mean_per_class(crop, probability), note)
+
+    def _locate(
+        self, image_hu: NDArray[Any], spacing_mm: tuple[float, float, float]
+    ) -> tuple[Box, str | None]:
+        """Find the organs with the coarse network: the box to look closer at, and a note where it found none."""
+        whole = Box.whole(image_hu.shape)
+        placed, logits = self._run("coarse", image_hu, whole)
+        winner = logits.argmax(0).to(torch.uint8).cpu().numpy()
+        # The largest piece of tumors too: a speck far away would blow the box up.
+        found = foreground_box(keep_largest(RunLengths.from_array(winner), CLASS_IDS).to_array())
+        if found is None:
+            return whole, "the coarse network found no organ; the fine one saw the whole image"
+        return placed.box_back(found).grown(self.margin_mm, spacing_mm, whole.shape), None
+
+    def _run(self, name: StageName, image_hu: NDArray[Any], box: Box) -> tuple[Placement, Tensor]:
+        """Class scores (classes, *size) of one network for a part of the image, and how that part lay in it."""
+        stage = self.stages[name]
+        placed = Placement.plan(box.shape, stage.size, pad=stage.pad)
+        crop = torch.from_numpy(np.ascontiguousarray(image_hu[box.slices])).to(self.precision.device)
+        at_input = placed.image(crop, stage.window_hu)[None]
+        with torch.inference_mode(), self.precision.autocast():
+            logits: Tensor = self.networks[name](at_input.contiguous(memory_format=torch.channels_last_3d))
+        return placed, logits[0].float()
+
+
+def _mean_per_class(labels: NDArray[np.uint8], probability: NDArray[np.float16]) -> dict[int, float]:
+    """Mean probability over the voxels of each class that has any."""
+    voxels = np.zeros(CLASSES)
+    sums = np.zeros(CLASSES)
+    for z in range(labels.shape[2]):  # slice by slice: bincount makes int64 and float64 of what it counts
+        plane = labels[:, :, z].ravel()
+        voxels += np.bincount(plane, minlength=CLASSES)
+        sums += np.bincount(plane, weights=probability[:, :, z].ravel(), minlength=CLASSES)
+    return {c: float(sums[c] / voxels[c]) for c in CLASS_IDS if voxels[c]}
