@@ -209,7 +209,8 @@ class Case(Base):
         ),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    # Said outright, because a key that is also part of a reference would not count by itself.
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     source_id: Mapped[int] = mapped_column(ForeignKey("source.id"))
     name: Mapped[str] = mapped_column(String(300), index=True)
     patient: Mapped[str] = mapped_column(
