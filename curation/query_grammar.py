@@ -51,11 +51,12 @@ from curation.query_errors import (
     shortened,
 )
 
-# What a tree may grow to: databases limit how deep an expression may nest (SQLite: 1000, and
-# `a or b or c` nests once per term), and whatever walks the tree recurses.
+# What a tree may grow to. SQLite's parser gives up where conditions nest deeper than about 27 levels, and a
+# chain `a or b or c` counts one level per term towards another limit of 1000, several where a word stands
+# for several conditions (measured with the compiled queries, see db/filters.py).
 MAX_LENGTH = 20_000
-MAX_DEPTH = 50
-MAX_CONDITIONS = 400
+MAX_DEPTH = 20
+MAX_CONDITIONS = 200
 # Beyond this a number is no longer exact in a database's double precision.
 MAX_NUMBER = 2**53
 
@@ -139,6 +140,8 @@ def _check_size(node: Node) -> None:
                 todo.extend((term, depth + 1) for term in terms)
             case Not(term):
                 todo.append((term, depth + 1))
+            case HasClass(_, "every", class_ids):
+                conditions += len(class_ids)  # becomes one condition for each
             case _:
                 conditions += 1
     if conditions > MAX_CONDITIONS:

@@ -277,12 +277,14 @@ def test_five_hundred_parentheses_around_one_condition_change_nothing():
 
 
 def test_limits_keep_a_tree_within_what_a_database_can_nest():
-    assert parse(" or ".join(["weak"] * 400)) == Or((Flag("weak"),) * 400)
-    with pytest.raises(QueryError, match="401 conditions"):
-        parse(" or ".join(["weak"] * 401))
-    parse("not " * 49 + "weak")
-    with pytest.raises(QueryError, match="deeper than 50 levels"):
-        parse("not " * 50 + "weak")
+    assert parse(" or ".join(["weak"] * 200)) == Or((Flag("weak"),) * 200)
+    with pytest.raises(QueryError, match="201 conditions"):
+        parse(" or ".join(["weak"] * 201))
+    with pytest.raises(QueryError, match="210 conditions"):
+        parse(" and ".join(["has every class"] * 15))
+    parse("not " * 19 + "weak")
+    with pytest.raises(QueryError, match="deeper than 20 levels"):
+        parse("not " * 20 + "weak")
 
 
 def test_nested_ands_are_one_and():
