@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -146,17 +147,24 @@ def _masks(files: list[Path], root: Path, pattern: str | None, mixed: bool) -> l
             continue
         if stem in by_folder:
             found.append((path, path.parent.name))
-        elif stem.endswith(CHANNEL_SUFFIX) and (mixed or _without_channel(stem) in stems):
-            continue  # the image that lies beside its mask
+        elif _is_image_beside(stem, stems, mixed):
+            continue
         else:
             found.append((path, names[path]))
     return found
+
+
+def _is_image_beside(stem: str, stems: Collection[str | None], mixed: bool) -> bool:
+    """True for X_0000 where masks lie too: an image, unless X_0000_0000 shows that X_0000 is a case's name."""
+    is_channel = stem.endswith(CHANNEL_SUFFIX) and stem + CHANNEL_SUFFIX not in stems
+    return is_channel and (mixed or _without_channel(stem) in stems)
 
 
 def _images(files: list[Path], root: Path, pattern: str | None, mixed: bool) -> list[tuple[Path, str]]:
     if pattern and (fitting := _by_pattern(files, root, pattern)):
         return fitting
     by_folder = _named_by_folder(files, root, GENERIC_IMAGE_STEMS)
+    stems = {volume_stem(path) for path in files}
     found: list[tuple[Path, str]] = []
     for path in files:
         stem = volume_stem(path) or ""
@@ -164,6 +172,6 @@ def _images(files: list[Path], root: Path, pattern: str | None, mixed: bool) -> 
             continue
         if stem in by_folder:
             found.append((path, path.parent.name))
-        elif not mixed or stem.endswith(CHANNEL_SUFFIX):
+        elif not mixed or _is_image_beside(stem, stems, mixed):
             found.append((path, _without_channel(stem)))
     return found

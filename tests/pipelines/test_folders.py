@@ -92,3 +92,25 @@ def test_an_absent_or_empty_folder_is_wrong_usage(tmp_path, make):
         folder.mkdir()
     with pytest.raises(UsageError, match=r"labels: (no such folder|holds no \.nii\.gz)"):
         find_cases(folder, None)
+
+
+@pytest.mark.parametrize(
+    ("masks", "expected"),
+    [
+        (("A_0000.nii.gz", "A_0001.nii.gz"), ["A_0000", "A_0001"]),  # numbers of the cases
+        (("A_0000.nii.gz", "B_0000.nii.gz"), ["A", "B"]),  # nnU-Net's channel on every mask
+    ],
+)
+def test_the_end_0000_is_a_channel_only_where_every_mask_has_it(tmp_path, masks, expected):
+    assert list(names(find_cases(touch(tmp_path, *masks), None))) == expected
+
+
+@pytest.mark.parametrize("folders", [("l", "i"), ("both", "both")])
+def test_case_number_0000_meets_its_image(tmp_path, folders):
+    labels, images = folders
+    touch(tmp_path, f"{labels}/A_0000.nii.gz", f"{labels}/A_0001.nii.gz")
+    touch(tmp_path, f"{images}/A_0000_0000.nii.gz", f"{images}/A_0001_0000.nii.gz")
+    assert names(find_cases(tmp_path / labels, tmp_path / images))["A_0000"] == (
+        ["A_0000.nii.gz"],
+        ["A_0000_0000.nii.gz"],
+    )
