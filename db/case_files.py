@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from curation.status import Status
 from curation.volumes import Geometry
-from db import queries
 from db.models import Annotation, Case, MaskVersion, Role, Source
+from db.queries.selection import case_refs, resolve
 from db.writes import AnnotationValues
 
 
@@ -47,13 +47,13 @@ class CaseFile:
 
 def case_file(session: Session, address: str) -> CaseFile:
     """One case by its address; the errors are those of `queries.resolve`."""
-    resolved = queries.resolve(session, address)
+    resolved = resolve(session, address)
     return case_files(session, [resolved.version_id])[0]
 
 
 def queried(session: Session, query: str) -> list[CaseFile]:
     """The newest versions of the cases that a query finds, in order of address."""
-    return case_files(session, [ref.version_id for ref in queries.case_refs(session, query)])
+    return case_files(session, [ref.version_id for ref in case_refs(session, query)])
 
 
 def case_files(session: Session, version_ids: Sequence[int]) -> list[CaseFile]:
