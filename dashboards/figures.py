@@ -1,0 +1,263 @@
+"""The dashboard's charts: numbers in, Plotly figures out. Color says which class, pattern says who drew it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from curation.labels import BY_NAME, CLASS_NAMES, CLASSES
+from curation.status import Origin, Status
+from db.queries import EvaluationRow
+
+ClassCounts = Mapping[str, Mapping[str, int]]
+
+# Grays that stand out from a white and from a near-black page alike.
+NEUTRAL = "#7d8b92"
+FAINT = "rgba(125, 139, 146, 0.28)"
+ACCENT = "#2a8ca3"
+# One per model, by lightness as well as hue; none is a class's color.
+MODEL_COLORS = ("#90a0a8", "#2a8ca3", "#c98a2b", "#5b6ee1", "#4d7c4a", "#a4507a")
+# How an annotated class was drawn: plain, hatched, dotted.
+ORIGIN_PATTERNS = {Origin.ORIGINAL: "", Origin.PSEUDO: "/", Origin.CORRECTED: "."}
+STATUS_TITLES = {
+    Status.ANNOTATED: "annotated",
+    Status.ABSENT: "absent (looked for, not there)",
+    Status.OUT_OF_FIELD: "out of field",
+    Status.MISSING: "missing (nobody looked)",
+}
+_GRID = "rgba(125, 139, 146, 0.25)"
+
+
+def labels_per_case_figure(before: Mapping[int, int], after: Mapping[int, int]) -> go.Figure:
+    """The paper's Fig. 2 twice: cases by number of annotated classes, as ingested and as they are now.
+
+    Args:
+        before: Number of annotated classes to number of cases, in the first versions.
+        after: The same in the newest versions.
+
+    Returns:
+        Two panels that share the axis of cases. Bars 1 to 13 always stand there; 0 (unlabeled) and 14
+        (all organs and tumor) where a case has so many.
+    """
+    bars = range(0 if 0 in {*before, *after} else 1, (14 if 14 in {*before, *after} else 13) + 1)
+    titles = (f"As ingested: {_cases(before)}", f"Now: {_cases(after)}")
+    figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.04)
+    highest = max([1, *before.values(), *after.values()])
+    for column, (counts, color) in enumerate(((before, NEUTRAL), (after, ACCENT)), 1):
+        heights = [counts.get(n, 0) for n in bars]
+        figure.add_bar(
+            x=list(bars),
+            y=heights,
+            text=[str(n) if n else "" for n in heights],
+            textposition="outside",
+            cliponaxis=False,
+            marker_color=color,
+            hovertemplate="%{y} cases with %{x} annotated classes<extra></extra>",
+            showlegend=False,
+            row=1,
+            col=column,
+        )
+    figure.update_xaxes(title="Annotated classes per case", dtick=1, showgrid=False, fixedrange=True)
+    figure.update_yaxes(range=[0, highest * 1.12], gridcolor=_GRID, fixedrange=True)
+    figure.update_yaxes(title="Cases", row=1, col=1)
+    return _laid_out(figure, height=320, bargap=0.18, top=36)
+
+
+def _cases(counts: Mapping[int, int]) -> str:
+    n = sum(counts.values())
+    labels = sum(number * cases for number, cases in counts.items())
+    return f"{labels:,} labels on {n:,} cases"
+
+
+def status_figure(classes: ClassCounts) -> go.Figure:
+    """Cases per class by status, stacked; the classes in the label table's order from above."""
+    figure = go.Figure()
+    styles: dict[Status, dict[str, Any]] = {
+        Status.ANNOTATED: {"color": _class_colors(), "line": _thin()},
+        Status.ABSENT: {
+            "color": _class_colors(),
+            "pattern": {"shape": "x", "fillmode": "replace", "size": 6, "solidity": 0.25},
+            "line": _thin(),
+        },
+        Status.OUT_OF_FIELD: {
+            "color": NEUTRAL, "pattern": {"shape": "-", "fillmode": "replace", "size": 5}, "line": _thin(),
+        },
+        Status.MISSING: {"color": FAINT, "line": _thin()},
+    }  # fmt: skip
+    for status, style in styles.items():
+        counts = [classes[name][status] for name in CLASS_NAMES]
+        _add_stack(figure, STATUS_TITLES[status], counts, style, numbers="pattern" not in style)
+    return _stacked(figure)
+
+
+def origin_figure(classes: ClassCounts) -> go.Figure:
+    """Cases in which a class is annotated, per class by origin, stacked."""
+    figure = go.Figure()
+    for origin, shape in ORIGIN_PATTERNS.items():
+        pattern = {"shape": shape, "fillmode": "replace", "size": 6, "solidity": 0.45}
+        style = {"color": _class_colors(), "pattern": pattern, "line": _thin()}
+        counts = [classes[name][origin] for name in CLASS_NAMES]
+        # Numbers on a hatched bar cannot be read: these stand behind the stack.
+        _add_stack(figure, origin.value, counts, style, numbers=not shape)
+    others = (Origin.PSEUDO, Origin.CORRECTED)
+    figure.add_scatter(
+        y=[c.title for c in CLASSES],
+        x=[sum(classes[name][origin] for origin in Origin) for name in CLASS_NAMES],
+        text=[" ".join(f"+{classes[name][o]} {o}" for o in others if classes[name][o]) for name in CLASS_NAMES],
+        mode="text",
+        textposition="middle right",
+        textfont_size=11,
+        hoverinfo="skip",
+        showlegend=False,
+        cliponaxis=False,
+    )
+    most = max([1, *(sum(classes[name][origin] for origin in Origin) for name in CLASS_NAMES)])
+    return _stacked(figure).update_xaxes(range=[0, most * 1.18])
+
+
+def source_figure(coverage: Mapping[str, ClassCounts]) -> go.Figure:
+    """Class × source heat map: in how many of a source's cases a class is annotated, share and number."""
+    sources = list(coverage)
+    shares: list[list[float]] = []
+    texts: list[list[str]] = []
+    hovers: list[list[str]] = []
+    for source in sources:
+        counts = [coverage[source][name] for name in CLASS_NAMES]
+        drawn = [c[Status.ANNOTATED] for c in counts]
+        total = [sum(c[status] for status in Status) for c in counts]
+        row = [d / t if t else 0.0 for d, t in zip(drawn, total, strict=True)]
+        shares.append(row)
+        texts.append([f"{share:.0%}" for share in row])
+        hovers.append([f"{d} of {t} cases" for d, t in zip(drawn, total, strict=True)])
+    figure = go.Figure(
+        go.Heatmap(
+            x=[c.title for c in CLASSES],
+            y=sources,
+            z=shares,
+            text=texts,
+            customdata=hovers,
+            texttemplate="%{text}",
+            hovertemplate="%{y}: %{x} annotated in %{customdata}<extra></extra>",
+            colorscale=[[0, "rgba(125, 139, 146, 0.10)"], [1, ACCENT]],
+            zmin=0,
+            zmax=1,
+            xgap=2,
+            ygap=2,
+            showscale=False,
+        )
+    )
+    figure.update_xaxes(tickangle=-35, showgrid=False, fixedrange=True)
+    figure.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True, type="category")
+    return _laid_out(figure, height=150 + 34 * len(sources))
+
+
+def curves_figure(curves: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """Losses and validation scores of a training over its epochs, one line per figure and stage.
+
+    Args:
+        curves: One mapping per epoch: `epoch`, losses (whatever contains "loss") and scores from 0 to 1,
+            and `stage` where a training has several. Mappings of further figures are left out.
+    """
+    figure = make_subplots(cols=2, subplot_titles=("Loss", "Validation score"), horizontal_spacing=0.08)
+    lines: dict[str, tuple[list[float], list[float]]] = {}
+    for point in curves:
+        for key, value in point.items():
+            if key in {"epoch", "stage", "step"} or not isinstance(value, int | float) or math.isnan(value):
+                continue
+            name = f"{point['stage']} {key}" if "stage" in point else key
+            epochs, values = lines.setdefault(name, ([], []))
+            epochs.append(point["epoch"])
+            values.append(value)
+    for number, (name, (epochs, values)) in enumerate(lines.items()):
+        figure.add_scatter(
+            x=epochs, y=values, name=name.replace("_", " "), mode="lines" if len(epochs) > 1 else "markers",
+            line={"color": MODEL_COLORS[number % len(MODEL_COLORS)], "width": 2},
+            row=1, col=1 if "loss" in name else 2,
+        )  # fmt: skip
+    figure.update_xaxes(title="Epoch", gridcolor=_GRID)
+    figure.update_yaxes(gridcolor=_GRID)
+    figure.update_yaxes(range=[0, 1], row=1, col=2)
+    return _laid_out(figure, height=300, top=36)
+
+
+def scores_figure(rows: Sequence[EvaluationRow], models: Sequence[str], metric: str) -> go.Figure:
+    """Box plot of one metric per class, a box per model, every case a point.
+
+    Args:
+        rows: Scores of one protocol.
+        models: Which models, in this order.
+        metric: ``dsc`` or ``nsd``; shown in percent.
+    """
+    figure = go.Figure()
+    for number, model in enumerate(models):
+        mine = [row for row in rows if row.model == model]
+        figure.add_box(
+            x=[BY_NAME[row.class_name].title for row in mine],
+            y=[100 * getattr(row, metric) for row in mine],
+            text=[row.case for row in mine],
+            name=model,
+            marker={"color": MODEL_COLORS[number % len(MODEL_COLORS)], "size": 4},
+            line={"width": 1.4},
+            boxpoints="all",
+            jitter=0.3,
+            pointpos=0,
+            hovertemplate="%{text}: %{y:.2f} %<extra>" + model.replace("<", "‹") + "</extra>",
+        )
+    figure.update_xaxes(
+        categoryorder="array", categoryarray=[c.title for c in CLASSES], tickangle=-35, showgrid=False
+    )
+    figure.update_yaxes(title=f"{metric.upper()} (%)", range=[-3, 103], gridcolor=_GRID)
+    return _laid_out(figure, height=380, boxmode="group", boxgap=0.25)
+
+
+def _class_colors() -> list[str]:
+    return [c.color for c in CLASSES]
+
+
+def _thin() -> dict[str, Any]:
+    return {"width": 0}
+
+
+def _add_stack(
+    figure: go.Figure, title: str, counts: Sequence[int], marker: dict[str, Any], *, numbers: bool = True
+) -> None:
+    """One layer of a stack; a colorless twin in the legend, whose square would else be the liver's."""
+    figure.add_bar(
+        y=[c.title for c in CLASSES],
+        x=list(counts),
+        name=title,
+        orientation="h",
+        marker=marker,
+        text=[str(n) if n and numbers else "" for n in counts],
+        textposition="inside",
+        insidetextanchor="middle",
+        insidetextfont_size=11,
+        constraintext="none",
+        textangle=0,
+        hovertemplate="%{y}: %{x} cases " + title + "<extra></extra>",
+        showlegend=False,
+        legendgroup=title,
+    )
+    color = marker["color"]
+    swatch = marker | {"color": NEUTRAL if isinstance(color, list) else color}
+    figure.add_bar(y=[None], x=[None], name=title, orientation="h", marker=swatch, legendgroup=title)
+
+
+def _stacked(figure: go.Figure) -> go.Figure:
+    figure.update_yaxes(autorange="reversed", fixedrange=True)
+    figure.update_xaxes(title="Cases", gridcolor=_GRID, fixedrange=True, rangemode="tozero")
+    return _laid_out(figure, height=440, barmode="stack", bargap=0.28)
+
+
+def _laid_out(figure: go.Figure, *, height: int, top: int = 8, **layout: Any) -> go.Figure:
+    """What all charts share; page and theme give fonts and text colors."""
+    return figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": top, "b": 8},
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        legend={"orientation": "h", "y": -0.18, "x": 0, "traceorder": "normal"},
+        **layout,
+    )

@@ -1,0 +1,26 @@
+"""The dashboard's entry: names the pages, opens the workspace, tells problems. Started by app.dashboard_server."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from dashboards.components.markup import style_sheet
+from dashboards.session import problems_told
+
+# A file of ours: the browser would fetch a Material icon or an emoji for its tab from the network.
+ICON = Path(__file__).parent / "components" / "icon.svg"
+
+st.set_page_config(page_title="maskledger", page_icon=str(ICON), layout="wide")
+page = st.navigation(
+    [
+        st.Page("pages/overview.py", title="Overview", icon=":material/dashboard:", default=True),
+        st.Page("pages/query.py", title="Query", icon=":material/search:", url_path="query"),
+        st.Page("pages/case.py", title="Case", icon=":material/radiology:", url_path="case"),
+        st.Page("pages/runs.py", title="Runs & scores", icon=":material/monitoring:", url_path="runs"),
+        st.Page("pages/datasets.py", title="Datasets", icon=":material/inventory_2:", url_path="datasets"),
+    ],
+    position="top",
+)
+style_sheet()
+with problems_told():
+    page.run()

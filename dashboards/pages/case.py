@@ -1,0 +1,119 @@
+"""Case: one version of one case, looked at slice by slice, with everything that is recorded of it."""
+
+import streamlit as st
+
+from dashboards.components import case_facts
+from dashboards.components.markup import Html, markup, tag
+from dashboards.components.viewer import viewer
+from dashboards.components.volumes import load_scene
+from dashboards.session import plain, problems_told, workspace
+from db import queries
+from db.queries import CasePage
+
+
+def choose_version() -> None:
+    """Put the version that was picked into the page's address."""
+    st.session_state["case"] = f"{case.address}@{st.session_state['version']}"
+
+
+def heading(case: CasePage) -> Html:
+    """Address and facts; the address is text, whatever characters it has."""
+    x, y, z = case.detail.shape
+    mm = " × ".join(f"{s:.2f}" for s in case.detail.spacing_mm)
+    facts = [
+        f"patient {case.patient}",
+        f"role {case.role.value}",
+        f"licence {case.licence or 'not stated'}",
+        f"{x} × {y} × {z} voxels of {mm} mm (x, y, z)",
+        f"axes {case.detail.orientation}",
+    ]
+    drawn = tag(f"version {case.detail.row.number} of {case.versions[-1].number}: {case.detail.row.kind.value}", "")
+    return Html(
+        f"<h1>{markup(case.address)}</h1><div>{drawn} "
+        f'<span class="ml-caption">{" · ".join(markup(fact) for fact in facts)}</span></div>'
+    )
+
+
+ws = workspace()
+box, version_box = st.columns([3, 1], gap="small")
+wanted = box.text_input(
+    "Case", key="case", bind="query-params", placeholder="SOURCE/NAME, or SOURCE/NAME@VERSION", max_chars=1000
+)
+if not wanted:
+    st.title("Case")
+    st.info("Name a case above, or open one from the query page.", icon=":material/info:")
+    st.page_link("pages/query.py", label="Find a case", icon=":material/search:")
+    st.stop()
+
+with ws.catalog.reading() as session:
+    case = queries.case_page(session, wanted)
+    parent = next((v for v in case.versions if v.number == case.detail.row.parent), None)
+    before = queries.annotations(session, parent.id) if parent else None
+
+st.html(heading(case))
+numbers = {v.number: f"{v.number} · {v.kind.value} · {v.labels} labels" for v in reversed(case.versions)}
+# The address decides which version is shown, so it sets the box and not the other way round.
+st.session_state["version"] = case.detail.row.number
+version_box.selectbox(
+    "Version", list(numbers), format_func=numbers.__getitem__, key="version", on_change=choose_version
+)
+
+picture, census = st.columns([1.05, 1], gap="medium")
+with picture, problems_told():
+    scene = load_scene(case, ws.store)
+    if scene is None:
+        st.info("This version has no mask and the case no image: nothing to look at.", icon=":material/info:")
+    else:
+        drawn = {a.class_id: a.volume_ml for a in case.detail.annotations if a.voxels}
+        viewer(
+            scene,
+            [a.bbox for a in case.detail.annotations if a.bbox],
+            drawn | {r.value: r.volume_ml for r in case.detail.reserved},
+            f"{case.case_id}@{case.detail.row.number}",
+        )
+with census:
+    st.subheader("Census")
+    st.html(case_facts.census_table(case))
+    st.caption(
+        "Pieces: connected parts, with the share of the largest. Conf.: the model's mean probability. "
+        "Agree.: Dice of the newest prediction with what is drawn."
+    )
+
+changed = case_facts.changes(before, case.detail.annotations) if before is not None else []
+findings, difference, conflicts, history, predictions = st.tabs(
+    [
+        f"Findings ({len(case.detail.findings)})",
+        f"Changes ({len(changed)})",
+        f"Conflicts ({len(case.detail.conflicts)})",
+        f"Versions ({len(case.versions)})",
+        f"Predictions ({len(case.predictions)})",
+    ]
+)
+with findings:
+    if case.detail.findings:
+        st.html(case_facts.findings_table(case.detail))
+    else:
+        st.caption("The checks noticed nothing in this version.")
+with difference:
+    if parent is None:
+        st.caption("This is the first version: as it was ingested.")
+    elif changed:
+        came = sum(c.what == "came in" for c in changed)
+        st.caption(f"Against version {parent.number}: {came} classes came in, {len(changed) - came} differ otherwise.")
+        st.html(case_facts.changes_table(changed))
+    else:
+        st.caption(f"No class differs from version {parent.number}.")
+with conflicts:
+    if case.detail.conflicts:
+        st.caption("Voxels that a model offered and that were not written, because something else stood there.")
+        st.html(case_facts.conflicts_table(case.detail))
+    else:
+        st.caption("Nothing was turned away when this version was made.")
+with history:
+    st.html(case_facts.versions_table(case))
+with predictions:
+    if case.predictions:
+        st.html(case_facts.predictions_table(case.predictions))
+    else:
+        command = f"maskledger predict MODEL 'case = \"{case.address.partition('/')[2]}\"'"
+        st.caption(plain(f"No model has predicted this case yet: {command}"))
