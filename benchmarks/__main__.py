@@ -1,0 +1,17 @@
+"""`make bench`: run every benchmark, one after the other, and print their tables."""
+
+from benchmarks import census_complement, metrics
+
+
+def main() -> None:
+    """Run all of them with their defaults."""
+    for title, run in (
+        ("Census, complement, components", lambda: census_complement.main([])),
+        ("DSC and NSD", lambda: metrics.main([])),
+    ):
+        print(f"\n## {title}\n", flush=True)
+        run()
+
+
+if __name__ == "__main__":
+    main()
