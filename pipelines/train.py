@@ -88,6 +88,8 @@ def train(bench: Workbench, request: TrainRequest) -> Trained:
             "profile": profile,
             "device": request.device,
             "seed": request.seed,
+            # Baseline and student see the same images: what one has prepared, the other finds.
+            "cache_dir": str(bench.root / "runs" / "prepared"),
             "cases": [
                 {
                     "case": case.address,
