@@ -179,7 +179,7 @@ def curves_figure(curves: Sequence[Mapping[str, Any]]) -> go.Figure:
     figure.update_xaxes(title="Epoch", gridcolor=_GRID)
     figure.update_yaxes(gridcolor=_GRID)
     figure.update_yaxes(range=[0, 1], row=1, col=2)
-    return _laid_out(figure, height=300, top=36)
+    return _laid_out(figure, height=330, top=36, legend_above=False)
 
 
 def scores_figure(rows: Sequence[EvaluationRow], models: Sequence[str], metric: str) -> go.Figure:
@@ -209,7 +209,7 @@ def scores_figure(rows: Sequence[EvaluationRow], models: Sequence[str], metric: 
         categoryorder="array", categoryarray=[c.title for c in CLASSES], tickangle=-35, showgrid=False
     )
     figure.update_yaxes(title=f"{metric.upper()} (%)", range=[-3, 103], gridcolor=_GRID)
-    return _laid_out(figure, height=380, boxmode="group", boxgap=0.25)
+    return _laid_out(figure, height=400, top=36, boxmode="group", boxgap=0.25)
 
 
 def _class_colors() -> list[str]:
@@ -248,16 +248,20 @@ def _add_stack(
 def _stacked(figure: go.Figure) -> go.Figure:
     figure.update_yaxes(autorange="reversed", fixedrange=True)
     figure.update_xaxes(title="Cases", gridcolor=_GRID, fixedrange=True, rangemode="tozero")
-    return _laid_out(figure, height=440, barmode="stack", bargap=0.28)
+    return _laid_out(figure, height=450, top=36, barmode="stack", bargap=0.28)
 
 
-def _laid_out(figure: go.Figure, *, height: int, top: int = 8, **layout: Any) -> go.Figure:
+def _laid_out(
+    figure: go.Figure, *, height: int, top: int = 8, legend_above: bool = True, **layout: Any
+) -> go.Figure:
     """What all charts share; page and theme give fonts and text colors."""
+    above = {"y": 1.0, "yanchor": "bottom"}
+    below = {"y": -0.32, "yanchor": "top"}
     return figure.update_layout(
         height=height,
         margin={"l": 8, "r": 8, "t": top, "b": 8},
         paper_bgcolor="rgba(0, 0, 0, 0)",
         plot_bgcolor="rgba(0, 0, 0, 0)",
-        legend={"orientation": "h", "y": -0.18, "x": 0, "traceorder": "normal"},
+        legend={"orientation": "h", "x": 0, "traceorder": "normal", **(above if legend_above else below)},
         **layout,
     )

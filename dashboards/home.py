@@ -11,13 +11,15 @@ from dashboards.session import problems_told
 ICON = Path(__file__).parent / "components" / "icon.svg"
 
 st.set_page_config(page_title="maskledger", page_icon=str(ICON), layout="wide")
+# Not in a folder called `pages`: Streamlit takes that for its old kind of app until this script has run once,
+# and a link straight to a case would show the page without its frame.
 page = st.navigation(
     [
-        st.Page("pages/overview.py", title="Overview", icon=":material/dashboard:", default=True),
-        st.Page("pages/query.py", title="Query", icon=":material/search:", url_path="query"),
-        st.Page("pages/case.py", title="Case", icon=":material/radiology:", url_path="case"),
-        st.Page("pages/runs.py", title="Runs & scores", icon=":material/monitoring:", url_path="runs"),
-        st.Page("pages/datasets.py", title="Datasets", icon=":material/inventory_2:", url_path="datasets"),
+        st.Page("views/overview.py", title="Overview", icon=":material/dashboard:", default=True),
+        st.Page("views/query.py", title="Query", icon=":material/search:", url_path="query"),
+        st.Page("views/case.py", title="Case", icon=":material/radiology:", url_path="case"),
+        st.Page("views/runs.py", title="Runs & scores", icon=":material/monitoring:", url_path="runs"),
+        st.Page("views/datasets.py", title="Datasets", icon=":material/inventory_2:", url_path="datasets"),
     ],
     position="top",
 )

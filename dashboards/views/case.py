@@ -42,7 +42,7 @@ wanted = box.text_input(
 if not wanted:
     st.title("Case")
     st.info("Name a case above, or open one from the query page.", icon=":material/info:")
-    st.page_link("pages/query.py", label="Find a case", icon=":material/search:")
+    st.page_link("views/query.py", label="Find a case", icon=":material/search:")
     st.stop()
 
 with ws.catalog.reading() as session:
