@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
+from blake3 import blake3
 from isal import isal_zlib
 from numpy.typing import NDArray
 
@@ -116,7 +117,12 @@ def decode_image(data: bytes | BinaryIO, filename: str) -> tuple[Geometry, NDArr
     reader = NiftiReader(data, filename)
     header = reader.header
     fits = header.slope is None and np.can_cast(header.dtype, np.int16)
-    flat: NDArray[Any] = np.empty(header.voxels, np.int16 if fits else np.float32)
+    try:
+        flat: NDArray[Any] = np.empty(header.voxels, np.int16 if fits else np.float32)
+    except (MemoryError, ValueError) as error:
+        raise MaskFileError(
+            f"{filename}: the header says {header.voxels} voxels, more than fit into memory; write the file again"
+        ) from error
     at = 0
     for chunk in reader.chunks():
         part = flat[at : at + len(chunk)]
@@ -176,8 +182,6 @@ class _Digest:
     """Voxels in file order (the C order of the (Z, Y, X) array), then the grid."""
 
     def __init__(self) -> None:
-        from blake3 import blake3
-
         self._hash = blake3()
 
     def update(self, slab: NDArray[np.uint8]) -> None:

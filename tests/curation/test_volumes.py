@@ -374,3 +374,14 @@ def test_an_image_with_nan_is_refused():
     hu[1, 1, 1] = np.nan
     with pytest.raises(MaskFileError, match=r"ct.nii: voxels are NaN or infinite; give them a value"):
         decode_image(nifti(hu), "ct.nii")
+
+
+@pytest.mark.parametrize("read", [decode_image, decode_mask])
+def test_a_header_that_promises_more_than_any_memory_holds_is_refused(read):
+    header = nibabel.Nifti2Header()
+    header.set_data_shape((2**20, 2**20, 2**20))
+    header.set_data_dtype(np.int16)
+    header.set_sform(np.eye(4), 1)
+    header.set_data_offset(544)
+    with pytest.raises(MaskFileError, match=rf"^m\.nii: the .*{2**60} voxels.*; .* again$"):
+        read(header.binaryblock + bytes(4) + bytes(100), "m.nii")
