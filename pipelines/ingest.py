@@ -193,6 +193,8 @@ class _Taking:
             self.booking.note(
                 address, f"{job.mask}: no image named {job.name} in {self.request.images}; noted, not refused"
             )
+        if measured.geometry is not None and measured.geometry.note:
+            self.booking.note(address, f"{job.mask or job.image}: {measured.geometry.note}")
         outcome.count("unchanged" if measured.unchanged else "new" if job.known is None else "new versions")
         self.booking.add(partial(self._write, measured))
 
