@@ -23,9 +23,9 @@ MODEL_COLORS = ("#90a0a8", "#2a8ca3", "#c98a2b", "#5b6ee1", "#4d7c4a", "#a4507a"
 ORIGIN_PATTERNS = {Origin.ORIGINAL: "", Origin.PSEUDO: "/", Origin.CORRECTED: "."}
 STATUS_TITLES = {
     Status.ANNOTATED: "annotated",
-    Status.ABSENT: "absent (looked for, not there)",
+    Status.ABSENT: "absent",
     Status.OUT_OF_FIELD: "out of field",
-    Status.MISSING: "missing (nobody looked)",
+    Status.MISSING: "missing",
 }
 _GRID = "rgba(125, 139, 146, 0.25)"
 
@@ -105,7 +105,7 @@ def origin_figure(classes: ClassCounts) -> go.Figure:
     figure.add_scatter(
         y=[c.title for c in CLASSES],
         x=[sum(classes[name][origin] for origin in Origin) for name in CLASS_NAMES],
-        text=[" ".join(f"+{classes[name][o]} {o}" for o in others if classes[name][o]) for name in CLASS_NAMES],
+        text=[" ".join(f" +{classes[name][o]} {o}" for o in others if classes[name][o]) for name in CLASS_NAMES],
         mode="text",
         textposition="middle right",
         textfont_size=11,
@@ -233,7 +233,7 @@ def _add_stack(
         text=[str(n) if n and numbers else "" for n in counts],
         textposition="inside",
         insidetextanchor="middle",
-        insidetextfont_size=11,
+        insidetextfont={"size": 11} if marker["color"] != FAINT else {"size": 11, "color": NEUTRAL},
         constraintext="none",
         textangle=0,
         hovertemplate="%{y}: %{x} cases " + title + "<extra></extra>",

@@ -8,9 +8,10 @@ from dashboards.components.markup import style_sheet
 from dashboards.session import problems_told
 
 # A file of ours: the browser would fetch a Material icon or an emoji for its tab from the network.
-ICON = Path(__file__).parent / "components" / "icon.svg"
+PICTURES = Path(__file__).parent / "components"
 
-st.set_page_config(page_title="maskledger", page_icon=str(ICON), layout="wide")
+st.set_page_config(page_title="maskledger", page_icon=str(PICTURES / "icon.svg"), layout="wide")
+st.logo(str(PICTURES / "logo.svg"), size="large")
 # Not in a folder called `pages`: Streamlit takes that for its old kind of app until this script has run once,
 # and a link straight to a case would show the page without its frame.
 page = st.navigation(

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.settings import Environment
 from app.workspace import Workspace, open_workspace
-from curation.errors import CurationError
+from curation.errors import CurationError, UsageError
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|$:~&])")
 
@@ -35,6 +35,8 @@ def problems_told() -> Iterator[None]:
     """Show what goes wrong in the block as one sentence with its remedy, and stop there."""
     try:
         yield
+    except UsageError as error:
+        st.error(plain(str(error)), icon=":material/error:")
     except CurationError as error:
         _tell(str(error))
     except SQLAlchemyError as error:
@@ -43,6 +45,7 @@ def problems_told() -> Iterator[None]:
 
 
 def _tell(sentence: str) -> None:
+    """For what may be otherwise in a moment: a database that is away, a file that is brought back."""
     st.error(plain(sentence), icon=":material/error:")
     if st.button("Try again", icon=":material/refresh:"):
         st.rerun()

@@ -15,8 +15,8 @@ def ago(moment: datetime, now: datetime | None = None) -> str:
 
 
 def stamp(moment: datetime) -> str:
-    """A moment to the minute, in UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+    """A moment to the minute, in UTC; no line breaks in it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d\u00a0%H:%M")
 
 
 def duration(begin: datetime, end: datetime | None) -> str:

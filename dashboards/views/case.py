@@ -29,7 +29,7 @@ def heading(case: CasePage) -> Html:
     ]
     drawn = tag(f"version {case.detail.row.number} of {case.versions[-1].number}: {case.detail.row.kind.value}", "")
     return Html(
-        f"<h1>{markup(case.address)}</h1><div>{drawn} "
+        f'<div class="ml-heading"><h1>{markup(case.address)}</h1>{drawn} '
         f'<span class="ml-caption">{" · ".join(markup(fact) for fact in facts)}</span></div>'
     )
 

@@ -58,9 +58,11 @@ st.plotly_chart(figures.labels_per_case_figure(before.labels_per_case, after.lab
 left, right = st.columns(2, gap="large")
 with left:
     st.subheader("Classes by status")
+    st.caption("Absent: looked for and not there. Missing: nobody looked, so zero voxels say nothing.")
     st.plotly_chart(figures.status_figure(after.classes), key="status")
 with right:
     st.subheader("Annotated classes by origin")
+    st.caption("Original: the source's own labels. Pseudo: a model's. Corrected: a person's.")
     st.plotly_chart(figures.origin_figure(after.classes), key="origin")
 st.subheader("Classes by source: share of cases in which they are annotated")
 st.plotly_chart(figures.source_figure(coverage), key="sources")

@@ -13,7 +13,7 @@ from db import queries
 EXAMPLES = (
     "missing pancreas",
     "missing pancreas and has tumor",
-    "strong or organs >= 12",
+    "strong or organs > 11",
     "pseudo liver and volume(liver) < 800",
     "original any organ and missing every adrenal",
     "components(spleen) > 1 or touches_border(liver)",
@@ -61,7 +61,7 @@ if not found:
     st.stop()
 
 count, order_box, direction_box, download = st.columns(
-    [3, 1.4, 1.2, 1], vertical_alignment="bottom", gap="small"
+    [4, 1.6, 1.1, 0.9], vertical_alignment="bottom", gap="small"
 )
 count.markdown(f"**{found:,}** {'case' if found == 1 else 'cases'}")
 order = order_box.selectbox(
@@ -76,7 +76,9 @@ def as_csv() -> bytes:
         return case_csv(queries.cases(session, query or "", order=order, descending=descending))
 
 
-download.download_button("CSV", as_csv, "cases.csv", "text/csv", icon=":material/download:", on_click="ignore")
+download.download_button(
+    "CSV", as_csv, "cases.csv", "text/csv", icon=":material/download:", on_click="ignore", width="stretch"
+)
 
 pages = math.ceil(found / PAGE_SIZE)
 # Of its own key per question, so that another question begins on its first page.
