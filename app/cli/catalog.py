@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command(rich_help_panel="Catalog")(init)
     app.add_typer(source_app, name="source", rich_help_panel="Catalog")
-    for command in (ingest, census, cases, show, history, checkout, verify):
+    for command in (ingest, census, cases, show, quality, history, checkout, verify):
         app.command(rich_help_panel="Catalog")(command)
 
 
@@ -277,6 +277,37 @@ def show(context: typer.Context, case: CaseArgument, as_json: JsonOption = False
         print_json(case_json(ref, detail, versions))
     else:
         print_case(ref, detail, versions)
+
+
+def quality(context: typer.Context, query: QueryArgument = "", as_json: JsonOption = False) -> None:
+    """List the open findings of the queried cases: organs in pieces, on the border, sides swapped.
+
+    Example: `maskledger quality flagged`
+    """
+    from db import queries
+    from db.models import FindingState
+
+    with workspace_of(context) as ws, ws.catalog.reading() as session:
+        refs = queries.case_refs(session, query)
+        by_version = queries.findings(session, [ref.version_id for ref in refs])
+    rows = [(ref, f) for ref in refs for f in by_version[ref.version_id] if f.state is FindingState.OPEN]
+    if as_json:
+        print_json(
+            {
+                "count": len(rows),
+                "findings": [
+                    {
+                        "case": ref.address, "version": ref.number, "class": f.class_name, "check": f.check,
+                        "severity": f.severity, "value": f.value, "limit": f.limit, "message": f.message,
+                    }
+                    for ref, f in rows
+                ],
+            }
+        )  # fmt: skip
+        return
+    for ref, f in rows:
+        print(f"{f.severity:7}  {ref.address}@{ref.number}  {f.check}: {f.message}")
+    print(f"{len(rows)} open findings in {len(refs)} cases")
 
 
 def history(context: typer.Context, case: CaseArgument, as_json: JsonOption = False) -> None:

@@ -118,6 +118,17 @@ def test_show_tells_class_by_class_who_drew_it(cli):
     assert found["versions"] == [1, 2]
 
 
+def test_quality_lists_what_a_check_noticed(cli, tmp_path):
+    swapped = np.zeros(SHAPE, np.uint8)
+    swapped[1:4, 2:5, 2:5] = 2  # right kidney at low x: the patient's left in RAS
+    swapped[8:11, 2:5, 2:5] = 13
+    write_volume(tmp_path / "l" / "swapped.nii.gz", swapped)
+    cli("ingest", "--source", "Q", "--labels", tmp_path / "l")
+    (finding,) = cli.json("quality", 'finding = "left_right_swap"')["findings"]
+    assert (finding["case"], finding["check"], finding["severity"]) == ("Q/swapped", "left_right_swap", "error")
+    assert cli("cases", "flagged", "--count") == "1\n"
+
+
 def test_history_lists_every_version_with_its_maker(cli):
     found = cli.json("history", "A")
     assert [(v["version"], v["parent"], v["kind"], v["author"]) for v in found["versions"]] == [
