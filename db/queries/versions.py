@@ -283,18 +283,21 @@ def annotations(session: Session, version_id: int) -> list[AnnotationRow]:
 def findings(session: Session, version_ids: Sequence[int]) -> dict[int, list[StoredFinding]]:
     """Findings by version, open ones first, errors before warnings before infos."""
     found: dict[int, list[StoredFinding]] = {version_id: [] for version_id in version_ids}
-    rows = session.scalars(
-        select(FindingRow).where(FindingRow.version_id.in_(version_ids)).order_by(FindingRow.id)
-    )
-    for row in rows:
-        found[row.version_id].append(
-            StoredFinding(
-                row.id,
-                BY_ID[row.class_id].name if row.class_id is not None else None,
-                row.check, row.severity, row.value, row.limit, row.message, row.state, row.person,
-                row.decided_at,
-            )
-        )  # fmt: skip
+    # In batches: SQLite takes some 32,000 parameters in one statement.
+    for begin in range(0, len(version_ids), 1000):
+        batch = version_ids[begin : begin + 1000]
+        rows = session.scalars(
+            select(FindingRow).where(FindingRow.version_id.in_(batch)).order_by(FindingRow.id)
+        )
+        for row in rows:
+            found[row.version_id].append(
+                StoredFinding(
+                    row.id,
+                    BY_ID[row.class_id].name if row.class_id is not None else None,
+                    row.check, row.severity, row.value, row.limit, row.message, row.state, row.person,
+                    row.decided_at,
+                )
+            )  # fmt: skip
     weight = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
     for of_version in found.values():
         of_version.sort(key=lambda f: (f.state is not FindingState.OPEN, weight[f.severity]))

@@ -124,9 +124,9 @@ def test_quality_lists_what_a_check_noticed(cli, tmp_path):
     swapped[8:11, 2:5, 2:5] = 13
     write_volume(tmp_path / "l" / "swapped.nii.gz", swapped)
     cli("ingest", "--source", "Q", "--labels", tmp_path / "l")
-    (finding,) = cli.json("quality", 'finding = "left_right_swap"')["findings"]
+    (finding,) = cli.json("quality", 'finding = "left_right_swap" and source = "Q"')["findings"]
     assert (finding["case"], finding["check"], finding["severity"]) == ("Q/swapped", "left_right_swap", "error")
-    assert cli("cases", "flagged", "--count") == "1\n"
+    assert cli("cases", 'flagged and source = "Q"', "--count") == "1\n"
 
 
 def test_history_lists_every_version_with_its_maker(cli):
