@@ -60,7 +60,7 @@ def streamlit_arguments(port: int, open_browser: bool) -> list[str]:
     """
     home = Path(__file__).resolve().parents[1] / "dashboards" / "home.py"
     return [
-        "-m", "streamlit", "run", str(home),
+        "-m", "dashboards", "run", str(home),
         f"--server.address={HOST}",
         f"--server.port={port}",
         f"--server.headless={str(not open_browser).lower()}",

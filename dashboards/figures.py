@@ -136,9 +136,7 @@ def source_figure(coverage: Mapping[str, ClassCounts]) -> go.Figure:
             x=[c.title for c in CLASSES],
             y=sources,
             z=shares,
-            text=texts,
             customdata=hovers,
-            texttemplate="%{text}",
             hovertemplate="%{y}: %{x} annotated in %{customdata}<extra></extra>",
             colorscale=[[0, "rgba(125, 139, 146, 0.10)"], [1, ACCENT]],
             zmin=0,
@@ -147,6 +145,15 @@ def source_figure(coverage: Mapping[str, ClassCounts]) -> go.Figure:
             ygap=2,
             showscale=False,
         )
+    )
+    # Over the cells and not in them: there Plotly would choose black or white by a color that shines through.
+    figure.add_scatter(
+        x=[c.title for _ in sources for c in CLASSES],
+        y=[source for source in sources for _ in CLASSES],
+        text=[text for row in texts for text in row],
+        mode="text",
+        hoverinfo="skip",
+        showlegend=False,
     )
     figure.update_xaxes(tickangle=-35, showgrid=False, fixedrange=True)
     figure.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True, type="category")
