@@ -57,7 +57,7 @@ def train_teacher(job: Job, reporter: Reporter) -> None:
 
 def _claim(job: Job) -> None:
     """Make sure that a work folder serves one job: a half-done other one would be continued in its place."""
-    digest = hashlib.sha256(job.model_dump_json(exclude={"device"}).encode()).hexdigest()
+    digest = hashlib.sha256(job.model_dump_json(exclude={"device", "work_dir"}).encode()).hexdigest()
     file = job.work_dir / "job.sha256"
     if not file.is_file():
         write_whole(file, digest.encode())

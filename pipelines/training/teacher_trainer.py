@@ -1,6 +1,7 @@
 """nnU-Net's trainer with a profile's settings, events, whole checkpoints, and no left-right mirroring."""
 
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pipelines.training.precision import Precision
 
 # Of the arrays that nnU-Net's reader gives, (z, y, x), before the plans' transposition.
 LEFT_RIGHT_AXIS = 2
+REPORT_EVERY_S = 0.5
 LATEST, FINAL = "checkpoint_latest.pth", "checkpoint_final.pth"
 
 
@@ -50,6 +52,7 @@ class LedgerTrainer(nnUNetTrainer):
         self.save_every = profile.checkpoint_every
         self.bf16 = profile.bf16_on_cpu and self.device.type == "cpu" and precision.dtype == torch.bfloat16
         self._steps_done = 0
+        self._next_report = 0.0
 
     @property
     def mirror_axes(self) -> tuple[int, ...]:
@@ -133,8 +136,10 @@ class LedgerTrainer(nnUNetTrainer):
             raise TrainingError(
                 f"the loss became {loss} in step {self._steps_done} of {of}; lower learning_rate"
             )
-        message = f"epoch {self.current_epoch + 1} of {self.num_epochs}"
-        self.reporter.progress("train", self._steps_done, of, message, loss=round(loss, 4))
+        if time.monotonic() > self._next_report:
+            self._next_report = time.monotonic() + REPORT_EVERY_S
+            message = f"epoch {self.current_epoch + 1} of {self.num_epochs}"
+            self.reporter.progress("train", self._steps_done, of, message, loss=round(loss, 4))
         return outcome
 
     def _bf16_step(self, batch: dict[str, Any]) -> dict[str, Any]:
