@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.orm import Session
 
 from curation.errors import UsageError
@@ -136,17 +136,16 @@ def ensure_case(
         "image_path": image_path,
     }
     changes = {column: value for column, value in given.items() if value is not None}
-    where = (Case.source_id == source_id, Case.name == name)
-    case_id = session.scalar(select(Case.id).where(*where))
+    of_it = and_(Case.source_id == Source.id, Case.name == name)
+    query = select(Source.name, Case.id).outerjoin(Case, of_it).where(Source.id == source_id)
+    source, case_id = session.execute(query).one()
     if case_id is None:
         _check_addressable("case", name)
-        if patient is None:
-            source = session.scalars(select(Source.name).where(Source.id == source_id)).one()
-            changes["patient"] = f"{source}/{name}"
-        insert_if_absent(
-            session, Case, {"source_id": source_id, "name": name, **changes}, ["source_id", "name"]
-        )
-        return session.scalars(select(Case.id).where(*where)).one()
+        new = {"source_id": source_id, "name": name, "patient": f"{source}/{name}", **changes}
+        case_id = insert_if_absent(session, Case, new, ["source_id", "name"])
+        if case_id is not None:
+            return case_id
+        case_id = session.execute(query).one().id  # another writer was first; what is given still holds
     if changes:
         session.execute(update(Case).where(Case.id == case_id).values(**changes))
     return int(case_id)

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from curation.errors import UsageError
 from db.models import Dataset, DatasetVersion, Member, Split
-from db.writes.insert import insert_if_absent, insert_returning_id
+from db.writes.insert import insert_all, insert_if_absent, insert_returning_id
 
 
 @dataclass(frozen=True)
@@ -88,5 +88,5 @@ def freeze_dataset(
             "message": message,
         },
     )
-    session.execute(insert(Member), [{"dataset_version_id": version_id, **asdict(m)} for m in members])
+    insert_all(session, Member, [{"dataset_version_id": version_id, **asdict(m)} for m in members])
     return number

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from curation.errors import UsageError
 from db.models import Evaluation, Model, ModelKind, Prediction, PredictionClass
-from db.writes.insert import insert_if_absent, insert_returning_id
+from db.writes.insert import insert_all, insert_if_absent, insert_returning_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,10 +143,7 @@ def add_prediction(
             "run_id": run_id,
         },
     )
-    if classes:
-        session.execute(
-            insert(PredictionClass), [{"prediction_id": prediction_id, **asdict(c)} for c in classes]
-        )
+    insert_all(session, PredictionClass, [{"prediction_id": prediction_id, **asdict(c)} for c in classes])
     return prediction_id
 
 
@@ -160,5 +157,4 @@ def add_evaluations(session: Session, rows: Sequence[NewEvaluation]) -> None:
                 Evaluation.protocol == protocol,
             )
         )
-    if rows:
-        session.execute(insert(Evaluation), [asdict(row) for row in rows])
+    insert_all(session, Evaluation, [asdict(row) for row in rows])

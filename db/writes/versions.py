@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from curation.errors import CurationError
@@ -24,10 +24,13 @@ from db.models import (
     VersionKind,
     utc_now,
 )
-from db.writes.insert import insert_returning_id
+from db.writes.insert import insert_all, insert_returning_id, table_of
 
 if TYPE_CHECKING:
     from curation.volumes import Geometry
+
+
+_CASE = table_of(Case)
 
 
 class StaleParentError(CurationError):
@@ -142,16 +145,16 @@ def add_version(session: Session, case_id: int, parent_id: int | None, new: NewV
             "affine": [float(value) for row in geometry.affine for value in row],
         },
     )
-    session.execute(insert(Annotation), [_annotation_row(version_id, a) for a in new.annotations])
+    insert_all(session, Annotation, [_annotation_row(version_id, a) for a in new.annotations])
     voxel_ml = float(geometry.voxel_ml)
-    _insert_all(
+    insert_all(
         session, ReservedVoxels,
         [
             {"version_id": version_id, "value": int(value), "voxels": int(n), "volume_ml": int(n) * voxel_ml}
             for value, n in new.reserved.items()
         ],
     )  # fmt: skip
-    _insert_all(
+    insert_all(
         session, Conflict,
         [
             {
@@ -161,10 +164,11 @@ def add_version(session: Session, case_id: int, parent_id: int | None, new: NewV
             for c in new.conflicts
         ],
     )  # fmt: skip
-    _insert_all(session, FindingRow, [_finding_row(version_id, f) for f in new.findings])
+    insert_all(session, FindingRow, [_finding_row(version_id, f) for f in new.findings])
+    # On the table, not the class: no session holds cases, so none has to be looked for and brought up to date.
     moved = session.execute(
-        update(Case)
-        .where(Case.id == case_id, Case.newest_version_id.is_not_distinct_from(parent_id))
+        update(_CASE)
+        .where(_CASE.c.id == case_id, _CASE.c.newest_version_id.is_not_distinct_from(parent_id))
         .values(newest_version_id=version_id)
     )
     assert moved.rowcount == 1, "the case was locked or its parent checked above"  # type: ignore[attr-defined]
@@ -226,13 +230,6 @@ def _finding_row(version_id: int, finding: Finding) -> dict[str, object]:
         "limit": float(finding.limit),
         "message": finding.message,
     }
-
-
-def _insert_all(
-    session: Session, table: type[ReservedVoxels | Conflict | FindingRow], rows: list[dict[str, object]]
-) -> None:
-    if rows:
-        session.execute(insert(table), rows)
 
 
 def add_decision(
