@@ -194,7 +194,7 @@ def cases(
         QueryError: The query cannot be read.
     """
     asked = frame(snapshot)
-    key = _order_key(order, asked)
+    key = _order_key(order, asked) or _by_address(session)
     statement = (
         _select(
             query,
