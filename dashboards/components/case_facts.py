@@ -106,7 +106,7 @@ def findings_table(detail: VersionDetail) -> Html:
         ("Severity", "Class", "Check", "Finding", "State"),
         [
             (
-                tag(f.severity.value),
+                tag(f.severity.value, f.severity.value),
                 _class(f.class_name) if f.class_name else "whole mask",
                 f.check.replace("_", " "),
                 f.message,

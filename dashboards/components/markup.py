@@ -102,8 +102,8 @@ def cut(text: str) -> Html:
 
 
 def tag(text: str, kind: str = "") -> Html:
-    """A word in a frame; `kind` colors it (done, running, failed, warning …)."""
-    return Html(f'<span class="ml-tag {escape(kind or text)}">{escape(text)}</span>')
+    """A word in a frame; `kind` colors it: done, running, failed, interrupted, refused, warning, error."""
+    return Html(f'<span class="ml-tag {escape(kind)}">{escape(text)}</span>')
 
 
 def case_link(address: str, version: int | None = None, text: str | None = None) -> Html:

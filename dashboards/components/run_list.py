@@ -17,7 +17,7 @@ def runs_table(runs: Sequence[RunRow]) -> Html:
             (
                 f"{run.id}",
                 run.stage,
-                tag(run.state.value),
+                tag(run.state.value, run.state.value),
                 asked(run.parameters),
                 progress_text(run.progress) if run.state is RunState.RUNNING else run.message or None,
                 stamp(run.started_at),
@@ -60,6 +60,6 @@ def items_table(items: Sequence[RunItemRow]) -> Html:
     """What a run refused or noted, with the reason and the remedy."""
     return table(
         ("What", "State", "Reason and remedy"),
-        [(item.subject, tag(item.state.value), item.reason) for item in items],
+        [(item.subject, tag(item.state.value, item.state.value), item.reason) for item in items],
         label="Refused and noted",
     )

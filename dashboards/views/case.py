@@ -27,7 +27,7 @@ def heading(case: CasePage) -> Html:
         f"{x} × {y} × {z} voxels of {mm} mm (x, y, z)",
         f"axes {case.detail.orientation}",
     ]
-    drawn = tag(f"version {case.detail.row.number} of {case.versions[-1].number}: {case.detail.row.kind.value}", "")
+    drawn = tag(f"version {case.detail.row.number} of {case.versions[-1].number}: {case.detail.row.kind.value}")
     return Html(
         f'<div class="ml-heading"><h1>{markup(case.address)}</h1>{drawn} '
         f'<span class="ml-caption">{" · ".join(markup(fact) for fact in facts)}</span></div>'

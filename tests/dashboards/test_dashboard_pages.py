@@ -1,0 +1,238 @@
+"""Every page, run without a browser: what it says of a known workspace, and of what is not as it should be."""
+
+import shutil
+from html import escape
+
+import pytest
+from conftest import html_of
+from dashboard_workspace import HOSTILE_NAME, TEACHER
+
+from app.workspace import create_workspace
+from dashboards.slices import Plane
+from db.engine import for_writing, open_engine
+
+
+def shown(app) -> str:
+    """The page's texts and HTML."""
+    texts = [e.value for kind in (app.title, app.subheader, app.markdown, app.caption, app.info) for e in kind]
+    return "\n".join([*texts, html_of(app)])
+
+
+@pytest.fixture
+def empty_root(tmp_path):
+    root, _ = create_workspace(tmp_path / "empty")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("page", "says"),
+    [
+        ("overview", "no cases yet"),
+        ("query", "no cases yet"),
+        ("case", "Name a case above"),
+        ("runs", "No model has been scored yet"),
+        ("datasets", "Nothing is frozen yet"),
+    ],
+)
+def test_an_empty_catalog_says_what_to_do(visit, empty_root, page, says):
+    app = visit(empty_root, page)
+    assert not app.exception
+    assert not app.error
+    assert says in shown(app)
+
+
+def test_overview_counts_the_cases_in_every_state(visit, built):
+    # 8 phantoms + 1 copy with another name + 1 image without a mask for training, 2 for testing. Strong are
+    # the 2 with all organs and the 2 for testing; the 6 others with a prediction are complete but not strong.
+    app = visit(built.root)
+    page = html_of(app)
+    for label, value in (("Cases", 12), ("Complete", 10), ("Strong", 4), ("Weak", 7), ("Unlabeled", 1)):
+        assert f'<div class="ml-label">{label}</div><div class="ml-value">{value}</div>' in page
+    assert not app.exception
+    assert len(app.get("plotly_chart")) == 4
+
+
+def test_overview_links_every_number_to_its_cases(visit, built):
+    assert 'href="query?q=unlabeled"' in html_of(visit(built.root))
+
+
+def test_a_query_in_the_address_is_asked(visit, built):
+    app = visit(built.root, "query", q="missing pancreas")
+    # Only the image without a mask still misses it: the phantoms with tumors alone were complemented.
+    assert app.text_input(key="q").value == "missing pancreas"
+    assert [m.value for m in app.markdown] == ["**1** case"]
+    assert "Phantom/PHANTOM_IMAGE_ONLY" in html_of(app)
+    assert "PHANTOM_0001" not in html_of(app)
+
+
+def test_a_query_typed_into_the_box_is_asked(visit, built):
+    app = visit(built.root, "query")
+    app.text_input(key="q").set_value("role = test").run()
+    assert [m.value for m in app.markdown] == ["**2** cases"]
+
+
+def test_an_example_is_one_click(visit, built):
+    app = visit(built.root, "query")
+    app.button(key="example missing pancreas").click().run()
+    assert app.query_params["q"] == "missing pancreas"
+
+
+def test_all_examples_can_be_asked(visit, built):
+    app = visit(built.root, "query")
+    for button in [b.key for b in app.button if b.key and b.key.startswith("example ")]:
+        app.button(key=button).click().run()
+        assert not app.error, button
+
+
+def test_a_wrong_word_is_pointed_at(visit, built):
+    app = visit(built.root, "query", q="missing pancraes")
+    assert "did you mean 'pancreas'?" in app.error[0].value
+    assert app.code[0].value == "missing pancraes\n        ^"
+    assert not app.exception
+
+
+def test_a_query_that_finds_nothing_says_so(visit, built):
+    assert "No case is so" in visit(built.root, "query", q="corrected liver").info[0].value
+
+
+def test_cases_are_sorted_by_the_server(visit, built):
+    app = visit(built.root, "query", q='case = "PHANTOM_000*"')
+    assert html_of(app).index("PHANTOM_0000") < html_of(app).index("PHANTOM_0007")
+    app.toggle(key="desc").set_value(True).run()
+    assert html_of(app).index("PHANTOM_0007") < html_of(app).index("PHANTOM_0000")
+
+
+def test_a_name_that_looks_like_markup_is_text(visit, built):
+    for app in (
+        visit(built.root, "query"),
+        visit(built.root, "case", case=f"Phantom/{HOSTILE_NAME}"),
+        visit(built.root, "runs"),
+        visit(built.root, "datasets", dataset="all@1"),
+    ):
+        assert not app.exception
+        assert "<script" not in html_of(app)
+        assert escape(HOSTILE_NAME) in html_of(app)
+
+
+def test_a_case_shows_who_drew_what(visit, built):
+    page = html_of(visit(built.root, "case", case="Phantom/PHANTOM_0001"))
+    assert "version 2 of 2: complemented" in page
+    assert page.count(f'<td><span class="cut" title="{TEACHER}">') == 13  # all organs; the tumor is original
+    assert 'title="Tumor: original"' in page
+
+
+def test_versions_can_be_chosen_and_are_compared_with_their_parent(visit, built):
+    app = visit(built.root, "case", case="PHANTOM_0001")
+    assert any("13 classes came in, 0 differ otherwise" in c.value for c in app.caption)
+    app.selectbox(key="version").select(1).run()
+    assert app.query_params["case"] == "Phantom/PHANTOM_0001@1"
+    assert any("first version" in c.value for c in app.caption)
+    assert not app.exception
+
+
+def test_the_viewer_draws_every_plane_and_window(visit, built):
+    app = visit(built.root, "case", case="PHANTOM_0001")
+    # 79 × 56 × 62 voxels along right-left, posterior-anterior, inferior-superior.
+    expected = {Plane.CORONAL: (56, "right"), Plane.SAGITTAL: (79, "anterior"), Plane.AXIAL: (62, "right")}
+    for plane, (slices, left) in expected.items():
+        app.segmented_control(key="plane").set_value(plane).run()
+        caption = app.caption[0].value
+        assert f"of {slices}, 5.00 mm apart" in caption
+        assert f"patient's {left} on the left of the picture" in caption
+        assert len(app.image) == 1
+    app.segmented_control(key="window").set_value("Lung").run()
+    assert "W 1500 L -600 HU" in app.caption[0].value
+    assert not app.error
+
+
+def test_classes_can_be_switched_off(visit, built):
+    app = visit(built.root, "case", case="PHANTOM_0001")
+    pills = app.pills[0]
+    assert len(pills.value) == 14
+    before = app.image[0].proto.imgs[0].url
+    pills.set_value([]).run()
+    assert app.image[0].proto.imgs[0].url != before
+    assert not app.exception
+
+
+def test_a_missing_image_is_named_and_the_mask_still_shown(visit, built):
+    app = visit(built.root, "case", case="PHANTOM_0005")
+    assert "PHANTOM\\_0005\\_0000\\.nii\\.gz" in app.warning[0].value
+    assert "source move Phantom" in app.warning[0].value
+    assert any("mask alone" in c.value for c in app.caption)
+    assert len(app.image) == 1
+
+
+def test_an_image_without_a_mask_is_shown(visit, built):
+    app = visit(built.root, "case", case="PHANTOM_IMAGE_ONLY")
+    assert len(app.image) == 1
+    assert not app.warning
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [("PHANTOM_9999", "unknown case"), ("PHANTOM_0001@7", "no version"), ("'; DROP", "unknown case")],
+)
+def test_a_case_that_is_not_there_is_a_sentence(visit, built, address, says):
+    app = visit(built.root, "case", case=address)
+    assert says in app.error[0].value
+    assert not app.exception
+
+
+def test_scores_stand_side_by_side_in_percent(visit, built):
+    app = visit(built.root, "runs")
+    page = html_of(app)
+    assert page.count("<b>100.00</b>") == 2 * 16  # the truth itself: 14 classes and two means, DSC and NSD
+    assert "Right adrenal gland</td>" in page
+    assert len(app.get("plotly_chart")) == 3  # DSC, NSD, and the curves of one model
+    app.segmented_control(key="protocol").set_value("known").run()
+    assert any("nobody looked for" in c.value for c in app.caption)
+    assert not app.exception
+
+
+def test_runs_tell_failures_progress_and_refusals(visit, built):
+    app = visit(built.root, "runs")
+    page = html_of(app)
+    assert "use --profile quick" in page
+    assert "fine: 120 of 400, epoch 12, loss 0.412" in page
+    assert "not NIfTI" in page
+    assert 'class="ml-tag refused"' in page
+
+
+def test_datasets_list_members_and_manifest(visit, built):
+    app = visit(built.root, "datasets", dataset="strong@1")
+    assert len(app.code[0].value) == 64
+    page = html_of(app)
+    assert "1 train, 1 validation" in page
+    assert "4 folds" in page
+    assert 'href="case?case=Phantom%2FPHANTOM_0006%401"' in page
+
+
+def test_a_folder_without_a_workspace_is_a_sentence(visit, tmp_path):
+    app = visit(tmp_path)
+    assert "no workspace here" in app.error[0].value
+    assert not app.exception
+
+
+def test_an_older_catalog_says_what_to_run(visit, built, tmp_path):
+    root = tmp_path / "old"
+    shutil.copytree(built.root, root)
+    with for_writing(open_engine(f"sqlite:///{root / 'catalog.db'}")).begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'older'")
+    app = visit(root)
+    assert "maskledger" in app.error[0].value
+    assert not app.exception
+
+
+def test_a_catalog_that_goes_away_is_a_sentence_with_a_retry(visit, built, tmp_path):
+    root = tmp_path / "away"
+    shutil.copytree(built.root, root)
+    app = visit(root)
+    assert not app.error
+    with for_writing(open_engine(f"sqlite:///{root / 'catalog.db'}")).begin() as connection:
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+        connection.exec_driver_sql('ALTER TABLE "case" RENAME TO gone')
+    app.run()
+    assert "no such table" in app.error[0].value
+    assert [b.label for b in app.button] == ["Try again"]
+    assert not app.exception
