@@ -137,9 +137,16 @@ def resolve(session: Session, address: str) -> CaseRef:
 def _nearest(session: Session, name: str) -> str:
     """A hint for a name that is not there, from those that begin alike."""
     begins = Case.name.startswith(name[:3], autoescape=True)
-    names = session.scalars(select(Case.name).where(begins).order_by(Case.name).limit(5000)).all()
-    near = difflib.get_close_matches(name, set(names), n=1)
-    return f": did you mean '{near[0]}'?" if near else "; `maskledger cases all` lists those there are"
+    rows = session.execute(
+        select(Case.name, Source.name)
+        .join(Source, Source.id == Case.source_id)
+        .where(begins)
+        .order_by(Case.id)
+        .limit(5000)
+    )
+    addresses = {known: f"{source}/{known}" for known, source in rows}
+    near = difflib.get_close_matches(name, addresses, n=1)
+    return f": did you mean '{addresses[near[0]]}'?" if near else "; `maskledger cases all` lists those there are"
 
 
 def count(session: Session, query: str | Node = "", *, snapshot: Snapshot = NEWEST) -> int:

@@ -1,0 +1,104 @@
+"""Frozen datasets: numbered, never changed, the same twice is the same."""
+
+import pytest
+from catalog_makers import add_case, drawn
+from sqlalchemy.orm import Session
+
+from curation.errors import UsageError
+from curation.status import Origin
+from db import queries, writes
+from db.catalog import Catalog
+from db.datasets import member_values
+from db.models import Split
+from db.writes import MemberValues
+
+
+def _freeze(session: Session, members: list[MemberValues], manifest: str, **more: object) -> int:
+    given: dict[str, object] = {
+        "origins": ["original", "corrected"], "val_share": 0.2, "seed": 7, "manifest_hash": manifest * 64,
+        "author": "me", "message": "why",
+    }  # fmt: skip
+    return writes.freeze_dataset(session, "strong", "strong", members, **(given | more))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def members(catalog: Catalog) -> list[MemberValues]:
+    """Three cases, frozen in no order."""
+    with catalog.writing() as session:
+        refs = [add_case(session, name, drawn("liver")) for name in ("c", "a", "b")]
+    return [
+        MemberValues(ref.case_id, ref.id, split)
+        for ref, split in zip(refs, (Split.TRAIN, Split.VAL, Split.TRAIN), strict=True)
+    ]
+
+
+def test_a_frozen_dataset_is_read_back_as_it_was_frozen(catalog: Catalog, members: list[MemberValues]) -> None:
+    with catalog.writing() as session:
+        assert _freeze(session, members, "a") == 1
+    with catalog.reading() as session:
+        row = queries.dataset_version(session, "strong@1")
+        values = member_values(session, row.id)
+        shown = queries.members(session, row.id)
+    assert (row.address, row.query, row.seed, row.author, row.message) == ("strong@1", "strong", 7, "me", "why")
+    assert (row.val_share, row.folds, row.members, row.val) == (0.2, None, 3, 1)
+    assert row.origins == (Origin.ORIGINAL, Origin.CORRECTED)
+    assert values == sorted(members, key=lambda m: m.case_id)
+    assert [(m.case, m.version, m.split, m.fold) for m in shown] == [
+        ("KiTS/a", 1, "val", None), ("KiTS/b", 1, "train", None), ("KiTS/c", 1, "train", None),
+    ]  # fmt: skip
+
+
+def test_the_same_again_is_no_new_version_and_something_else_is(
+    catalog: Catalog, members: list[MemberValues]
+) -> None:
+    numbers = []
+    for manifest in ("a", "a", "b", "a"):
+        with catalog.writing() as session:
+            numbers.append(_freeze(session, members, manifest))
+    # The last one equals version 1, but not the newest: going back is a step, too.
+    assert numbers == [1, 1, 2, 3]
+    with catalog.reading() as session:
+        assert [row.address for row in queries.datasets(session)] == ["strong@1", "strong@2", "strong@3"]
+        assert queries.dataset_version(session, "strong").number == 3
+
+
+def test_folds_are_kept_per_member(catalog: Catalog, members: list[MemberValues]) -> None:
+    folded = [MemberValues(m.case_id, m.version_id, Split.TRAIN, fold) for fold, m in enumerate(members)]
+    with catalog.writing() as session:
+        _freeze(session, folded, "a", val_share=None, folds=3)
+    with catalog.reading() as session:
+        row = queries.dataset_version(session, "strong")
+        assert (row.folds, row.val_share) == (3, None)
+        assert [m.fold for m in queries.members(session, row.id)] == [1, 2, 0]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a@1"])
+def test_names_that_could_not_be_addressed_are_refused(catalog: Catalog, name: str) -> None:
+    with pytest.raises(UsageError, match="may not be empty or contain '/' or '@'"), catalog.writing() as session:
+        writes.freeze_dataset(
+            session, name, "q", [], origins=[], seed=0, manifest_hash="a" * 64, author="me"
+        )
+
+
+def test_an_empty_dataset_is_refused(catalog: Catalog) -> None:
+    with pytest.raises(UsageError, match="would be empty: no case answers 'strong'"), catalog.writing() as session:
+        _freeze(session, [], "a")
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("strnog", "unknown dataset 'strnog': did you mean 'strong'?"),
+        ("everything", "unknown dataset 'everything': datasets are: strong"),
+        ("strong@2", "dataset 'strong' has version 1, no version '2'"),
+        ("strong@x", "dataset 'strong' has version 1, no version 'x'"),
+    ],
+)
+def test_an_unknown_dataset_says_what_there_is(
+    catalog: Catalog, members: list[MemberValues], address: str, message: str
+) -> None:
+    with catalog.writing() as session:
+        _freeze(session, members, "a")
+    with catalog.reading() as session, pytest.raises(UsageError) as caught:
+        queries.dataset_version(session, address)
+    assert str(caught.value) == message
