@@ -194,7 +194,7 @@ def paint_body(
     phase = rng.uniform(0, 2 * math.pi, 6)
     wave = np.sin(x / 13 + phase[0] + 2 * np.sin(z / 31 + phase[1])) + np.sin(y / 12 + phase[2])
     wave = wave + np.sin(z / 14 + phase[3] + 2 * np.sin(x / 37 + phase[4]))
-    bowel = (cavity < 0.93) & (y > -25) & (z < 40) & (wave > 0.4)
+    bowel = (cavity < 0.93) & (y > -25) & (z < 25) & (wave > 0.4)
     image[bowel] = rng.normal(45, 6)
     image[bowel & (wave > 1.9)] = rng.choice([-700.0, 15.0, 90.0])
     for cx in (104, -112):  # ascending and descending colon
@@ -228,7 +228,7 @@ def paint_organs(
 ) -> NDArray[np.uint8]:
     """Paint the 13 organs into `image` (HU, in place); returns their label values, uint8, (X, Y, Z)."""
     organs = np.zeros(image.shape, np.uint8)
-    stomach_fill, bowel_fill = rng.choice([20.0, 45.0, 150.0]), rng.choice([15.0, 40.0])
+    stomach_fill, bowel_fill = rng.choice([20.0, 30.0, 150.0]), rng.choice([15.0, 40.0])
     gas_y_mm = rng.uniform(45, 70)
     inside_wall = (space.x / 136) ** 2 + ((space.y + 4) / 90) ** 2 < 1
     # Organs stand below the diaphragm; vessels and esophagus pass through it.
