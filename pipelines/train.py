@@ -17,7 +17,7 @@ from db.models import ModelKind
 from db.writes import MemberValues
 from pipelines.children import run_child
 from pipelines.freeze import frozen_members
-from pipelines.member_masks import member_mask
+from pipelines.member_masks import member_mask, missing_classes
 from pipelines.profiles import Profile
 from pipelines.runs import Booking, Workbench, run
 
@@ -57,7 +57,7 @@ def train(bench: Workbench, request: TrainRequest) -> Trained:
     """
     version, members = frozen_members(bench, request.dataset)
     origins = tuple(Origin(origin) for origin in version.origins)
-    _check_members(request, members)
+    _check_members(request, members, origins)
     profile = request.profile.model_dump(mode="json")
     spec: dict[str, Any] = {
         "kind": str(request.kind),
@@ -128,7 +128,9 @@ def _digest(spec: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
 
 
-def _check_members(request: TrainRequest, members: list[tuple[CaseFile, MemberValues]]) -> None:
+def _check_members(
+    request: TrainRequest, members: list[tuple[CaseFile, MemberValues]], origins: tuple[Origin, ...]
+) -> None:
     """Say what would fail hours from now."""
     for case, _ in members:
         if case.image is None:
@@ -147,12 +149,23 @@ def _check_members(request: TrainRequest, members: list[tuple[CaseFile, MemberVa
                 f"{request.dataset} has {len(members)} case; nnU-Net needs one to train and one to "
                 "validate: freeze at least 2"
             )
-        lacking = [case.address for case, _ in members if case.missing & set(ORGAN_IDS)]
-        if lacking:
-            raise CurationError(
-                f"{request.dataset}: {len(lacking)} members miss organs (e.g. {lacking[0]}), which would "
-                "teach the teacher that they are background; freeze 'strong' cases"
-            )
+        organs = set(ORGAN_IDS)
+        missing = [case for case, _ in members if missing_classes(case, origins) & organs]
+        pseudo = [case for case, _ in members if organs & _drawn_by(case, Origin.PSEUDO)]
+        _refuse(request, missing, "miss organs, which it would learn as background")
+        _refuse(request, pseudo, "have pseudo organs, which are a teacher's own output")
+
+
+def _drawn_by(case: CaseFile, origin: Origin) -> set[int]:
+    return {class_id for class_id, row in case.annotations.items() if row.origin is origin}
+
+
+def _refuse(request: TrainRequest, cases: list[CaseFile], what: str) -> None:
+    if cases:
+        example = cases[0].address
+        raise CurationError(
+            f"{request.dataset}: {len(cases)} members {what} (e.g. {example}); freeze 'strong' cases"
+        )
 
 
 def _write_masks(
