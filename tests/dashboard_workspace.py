@@ -39,7 +39,8 @@ class Built:
 def build(folder: Path) -> Built:
     """Ingest 8 phantom cases for training and 2 for testing, complement them from their truth, score two models.
 
-    One more case has an image and no mask, one a mask whose image is gone, one a name that looks like markup.
+    Four cases are odd: one has an image and no mask, one a tumor and no prediction, one a name that looks like
+    markup and no image, and the image of PHANTOM_0005 is gone.
     """
     cohort = folder / "cohort"
     write_cohort(cohort, train=8, test=2, strong=2)
@@ -55,6 +56,8 @@ def build(folder: Path) -> Built:
 def _odd_cases(cohort: Path) -> None:
     images, labels = cohort / "imagesTr", cohort / "labelsTr"
     shutil.copy(images / "PHANTOM_0000_0000.nii.gz", images / "PHANTOM_IMAGE_ONLY_0000.nii.gz")
+    shutil.copy(images / "PHANTOM_0001_0000.nii.gz", images / "PHANTOM_TUMOR_0000.nii.gz")
+    shutil.copy(labels / "PHANTOM_0001.nii.gz", labels / "PHANTOM_TUMOR.nii.gz")
     shutil.copy(labels / "PHANTOM_0003.nii.gz", labels / f"{HOSTILE_NAME}.nii.gz")
     (labels / "PHANTOM_TEXT.nii.gz").write_text("not a volume")
 

@@ -29,8 +29,3 @@ def visit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
         return app.run()
 
     return run
-
-
-def html_of(app: AppTest) -> str:
-    """All HTML that a page wrote, the style sheets aside."""
-    return "\n".join(e.proto.body for e in app.get("html") if not e.proto.body.startswith("<style>"))

@@ -4,15 +4,20 @@ import shutil
 from html import escape
 
 import pytest
-from conftest import html_of
 from dashboard_workspace import HOSTILE_NAME, TEACHER
+from streamlit.testing.v1 import AppTest
 
 from app.workspace import create_workspace
 from dashboards.slices import Plane
 from db.engine import for_writing, open_engine
 
 
-def shown(app) -> str:
+def html_of(app: AppTest) -> str:
+    """All HTML that a page wrote, the style sheets aside."""
+    return "\n".join(e.proto.body for e in app.get("html") if not e.proto.body.startswith("<style>"))
+
+
+def shown(app: AppTest) -> str:
     """The page's texts and HTML."""
     texts = [e.value for kind in (app.title, app.subheader, app.markdown, app.caption, app.info) for e in kind]
     return "\n".join([*texts, html_of(app)])
@@ -42,11 +47,11 @@ def test_an_empty_catalog_says_what_to_do(visit, empty_root, page, says):
 
 
 def test_overview_counts_the_cases_in_every_state(visit, built):
-    # 8 phantoms + 1 copy with another name + 1 image without a mask for training, 2 for testing. Strong are
+    # 8 phantoms, 2 copies under other names and 1 image without a mask for training, 2 for testing. Strong are
     # the 2 with all organs and the 2 for testing; the 6 others with a prediction are complete but not strong.
     app = visit(built.root)
     page = html_of(app)
-    for label, value in (("Cases", 12), ("Complete", 10), ("Strong", 4), ("Weak", 7), ("Unlabeled", 1)):
+    for label, value in (("Cases", 13), ("Complete", 10), ("Strong", 4), ("Weak", 8), ("Unlabeled", 1)):
         assert f'<div class="ml-label">{label}</div><div class="ml-value">{value}</div>' in page
     assert not app.exception
     assert len(app.get("plotly_chart")) == 4
@@ -58,9 +63,9 @@ def test_overview_links_every_number_to_its_cases(visit, built):
 
 def test_a_query_in_the_address_is_asked(visit, built):
     app = visit(built.root, "query", q="missing pancreas")
-    # Only the image without a mask still misses it: the phantoms with tumors alone were complemented.
+    # The image without a mask and the one that no model predicted: the other tumor cases were complemented.
     assert app.text_input(key="q").value == "missing pancreas"
-    assert [m.value for m in app.markdown] == ["**1** case"]
+    assert [m.value for m in app.markdown] == ["**2** cases"]
     assert "Phantom/PHANTOM_IMAGE_ONLY" in html_of(app)
     assert "PHANTOM_0001" not in html_of(app)
 

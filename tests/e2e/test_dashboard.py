@@ -1,0 +1,142 @@
+"""What a person does with the dashboard, in a real browser: from the overview by a query to a case's picture."""
+
+import io
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import numpy as np
+import pytest
+from browsing import CHECKOUT, free_port, start, stop
+from dashboard_workspace import HOSTILE_NAME
+from PIL import Image
+
+from curation.labels import BY_NAME
+from dashboards.slices import rgb
+
+pytestmark = pytest.mark.long
+
+PICTURE = ".st-key-slice img"
+
+
+def settled(page) -> None:
+    """Wait until the server has drawn everything, then make sure that it drew no error."""
+    page.wait_for_selector("[data-testid=stMainBlockContainer] h1")
+    page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
+    problems = page.locator("[data-testid=stException], [data-testid=stAlertContentError]")
+    assert problems.count() == 0, problems.all_inner_texts()
+
+
+def picture(page) -> np.ndarray:
+    """The slice's pixels as the server sent them, (H, W, 3)."""
+    address = page.locator(PICTURE).get_attribute("src")
+    data = page.request.get(page.evaluate("src => new URL(src, document.baseURI).href", address)).body()
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def pixels_of(shown: np.ndarray, class_name: str) -> int:
+    """How many pixels have exactly a class's color, as its outline has."""
+    return int((shown == np.array(rgb(BY_NAME[class_name].color))).all(axis=2).sum())
+
+
+def wait_for_another_picture(page, before: str) -> None:
+    page.wait_for_function(
+        "([place, before]) => { const now = document.querySelector(place); return now && now.src !== before }",
+        arg=[PICTURE, before],
+    )
+
+
+def test_from_the_overview_by_a_query_to_a_picture_with_the_masks_colors(page, dashboard):
+    page.goto(dashboard)
+    settled(page)
+    page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot .bars .point').length > 20")
+    assert "Labels per case" in page.inner_text("body")
+
+    page.get_by_role("link", name="Query").click()
+    page.get_by_label("Which cases?").fill("missing pancreas")
+    page.get_by_label("Which cases?").press("Enter")
+    page.wait_for_selector("text=2 cases")
+    settled(page)
+    assert re.search(r"\?q=missing(%20|\+)pancreas", page.url)
+    page.get_by_role("link", name="Phantom/PHANTOM_TUMOR").click()
+    page.wait_for_selector(PICTURE)
+    settled(page)
+    assert "case=Phantom" in page.url
+    shown = picture(page)
+    assert shown.std() > 20  # neither blank nor black
+    assert pixels_of(shown, "tumor") > 10
+    assert pixels_of(shown, "pancreas") == 0
+
+
+def test_a_class_can_be_switched_off(page, dashboard):
+    page.goto(f"{dashboard}/case?case=Phantom/PHANTOM_0001")
+    page.wait_for_selector(PICTURE)
+    settled(page)
+    assert pixels_of(picture(page), "liver") > 50
+    assert pixels_of(picture(page), "pancreas") > 20
+    before = page.locator(PICTURE).evaluate("e => e.src")
+    page.get_by_role("button", name="Liver", exact=True).nth(-1).click()
+    wait_for_another_picture(page, before)
+    assert pixels_of(picture(page), "liver") == 0
+    assert pixels_of(picture(page), "pancreas") > 20
+    settled(page)
+
+
+def test_another_version_is_another_picture(page, dashboard):
+    page.goto(f"{dashboard}/case?case=Phantom/PHANTOM_0001")
+    page.wait_for_selector(PICTURE)
+    settled(page)
+    before = page.locator(PICTURE).evaluate("e => e.src")
+    page.get_by_role("combobox", name=re.compile("Version")).click()
+    page.get_by_role("option", name=re.compile("^1 · ingested")).click()
+    wait_for_another_picture(page, before)
+    settled(page)
+    assert page.url.endswith("%401") or page.url.endswith("@1")
+    assert pixels_of(picture(page), "pancreas") == 0
+
+
+def test_a_wrong_query_is_pointed_at_with_a_caret(page, dashboard):
+    page.goto(f"{dashboard}/query?q=missing%20pancraes")
+    page.wait_for_selector("text=did you mean 'pancreas'?")
+    assert page.locator("[data-testid=stCode]").inner_text().rstrip() == "missing pancraes\n        ^"
+    assert page.locator("[data-testid=stException]").count() == 0
+
+
+def test_a_case_called_script_shows_as_text(page, dashboard):
+    page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    page.goto(f"{dashboard}/query")
+    page.get_by_role("link", name=f"Phantom/{HOSTILE_NAME}").click()
+    page.wait_for_selector(PICTURE)
+    assert page.locator("h1").inner_text() == f"Phantom/{HOSTILE_NAME}"
+
+
+@pytest.mark.parametrize("path", ["runs", "runs?tab=Runs", "runs?tab=Models", "datasets", "case"])
+@pytest.mark.parametrize("width", [1280, 1920])
+def test_every_page_stands_on_its_own_and_fits_the_screen(page, dashboard, path, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"{dashboard}/{path}")
+    settled(page)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+
+
+def test_ctrl_c_ends_the_server_cleanly_and_a_taken_port_is_told(built, tmp_path):
+    port, log = free_port(), tmp_path / "log"
+    child = start(built.root, port, log)
+    try:
+        command = [sys.executable, "-m", "app.cli", "--workspace", str(built.root), "dashboard", "--port", str(port)]
+        second = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, timeout=60, check=False)
+        assert second.returncode == 3
+        assert f"port {port} of 127.0.0.1 cannot be used" in second.stderr
+        assert "Traceback" not in second.stderr
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health") as answer:
+            assert answer.status == 200
+        child.send_signal(signal.SIGINT)
+        assert child.wait(20) == 0
+    finally:
+        stop(child)
+    said = log.read_text()
+    assert f"http://127.0.0.1:{port}" in said
+    assert "serves this machine only" in said
+    assert "Traceback" not in said
