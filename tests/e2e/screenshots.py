@@ -76,12 +76,15 @@ def main() -> None:
         raise SystemExit(f"{CHROMIUM} is not there; install Debian's package chromium")
     options.out.mkdir(parents=True, exist_ok=True)
     pages = pictures(options.workspace)
-    with tempfile.TemporaryDirectory() as log, served(options.workspace, Path(log) / "log") as address:
-        with sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=program, args=list(BROWSER_ARGUMENTS))
-            take(browser, address, pages, options.out, "light")
-            take(browser, address, {name: pages[name] for name in ("overview", "case")}, options.out, "dark")
-            browser.close()
+    with (
+        tempfile.TemporaryDirectory() as log,
+        served(options.workspace, Path(log) / "log") as address,
+        sync_playwright() as driver,
+    ):
+        browser = driver.chromium.launch(executable_path=program, args=list(BROWSER_ARGUMENTS))
+        take(browser, address, pages, options.out, "light")
+        take(browser, address, {name: pages[name] for name in ("overview", "case")}, options.out, "dark")
+        browser.close()
 
 
 if __name__ == "__main__":
