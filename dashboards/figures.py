@@ -117,8 +117,13 @@ def origin_figure(classes: ClassCounts) -> go.Figure:
     return _stacked(figure).update_xaxes(range=[0, most * 1.18])
 
 
-def source_figure(coverage: Mapping[str, ClassCounts]) -> go.Figure:
-    """Class × source heat map: in how many of a source's cases a class is annotated, share and number."""
+def source_figure(coverage: Mapping[str, ClassCounts], *, dark: bool = False) -> go.Figure:
+    """Class × source heat map: in how many of a source's cases a class is annotated, share and number.
+
+    Args:
+        coverage: Source to class to counts.
+        dark: The page is dark. Cells of low shares let the page shine through, so the numbers must know it.
+    """
     sources = list(coverage)
     shares: list[list[float]] = []
     texts: list[list[str]] = []
@@ -138,7 +143,7 @@ def source_figure(coverage: Mapping[str, ClassCounts]) -> go.Figure:
             z=shares,
             customdata=hovers,
             hovertemplate="%{y}: %{x} annotated in %{customdata}<extra></extra>",
-            colorscale=[[0, "rgba(125, 139, 146, 0.10)"], [1, ACCENT]],
+            colorscale=[[0, "rgba(125, 139, 146, 0.10)"], [1, "#1a7288"]],
             zmin=0,
             zmax=1,
             xgap=2,
@@ -151,6 +156,7 @@ def source_figure(coverage: Mapping[str, ClassCounts]) -> go.Figure:
         x=[c.title for _ in sources for c in CLASSES],
         y=[source for source in sources for _ in CLASSES],
         text=[text for row in texts for text in row],
+        textfont={"color": ["#ffffff" if dark or share > 0.75 else "#1e292e" for row in shares for share in row]},
         mode="text",
         hoverinfo="skip",
         showlegend=False,

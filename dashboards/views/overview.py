@@ -65,4 +65,4 @@ with right:
     st.caption("Original: the source's own labels. Pseudo: a model's. Corrected: a person's.")
     st.plotly_chart(figures.origin_figure(after.classes), key="origin")
 st.subheader("Classes by source: share of cases in which they are annotated")
-st.plotly_chart(figures.source_figure(coverage), key="sources")
+st.plotly_chart(figures.source_figure(coverage, dark=st.context.theme.type == "dark"), key="sources")
