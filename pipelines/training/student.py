@@ -10,22 +10,26 @@ import torch
 from torch import nn
 
 from curation.errors import CurationError
+from curation.labels import CLASS_IDS
 from pipelines.profiles import StudentProfile, StudentStage
 from pipelines.training.jobs import Job, JobCase, Reporter, TrainingError, write_whole
 from pipelines.training.networks.coarse_unet import CoarseUNet
 from pipelines.training.networks.efficient_seg import EfficientSegNet
 from pipelines.training.precision import Precision
 from pipelines.training.student_data import Cache, Prepared, derive_seed, prepare_all
-from pipelines.training.student_loop import CLASSES, NetworkTraining, save_whole
+from pipelines.training.student_loop import NetworkTraining, save_whole
 
 StageName = Literal["coarse", "fine"]
 STAGES: tuple[StageName, ...] = ("coarse", "fine")
+# Background included. The coarse network only says where organs are: two classes are learned soonest, and a kidney
+# taken for a liver spoils no box. It has 2.68 M parameters with 2 classes as with 15.
+CLASSES: dict[StageName, int] = {"coarse": 2, "fine": len(CLASS_IDS) + 1}
 
 
 def build_network(name: StageName, stage: StudentStage) -> nn.Module:
     """The network of one stage, He-initialized."""
     kind = CoarseUNet if name == "coarse" else EfficientSegNet
-    return kind(CLASSES, stage.channels, dropout=stage.dropout)
+    return kind(CLASSES[name], stage.channels, dropout=stage.dropout)
 
 
 def train_student(job: Job, reporter: Reporter) -> None:
@@ -107,6 +111,7 @@ def _train_stage(
         folder=job.work_dir / name,
         seed=seed,
         precision=precision,
+        classes=CLASSES[name],
     )
     weights = training.run(
         lambda step, of, loss: reporter.progress(name, step, of, f"{name} network", loss=loss)

@@ -12,15 +12,13 @@ import torch
 from monai.data import DataLoader
 from torch import Tensor, nn
 
-from curation.labels import CLASS_IDS
+from curation.labels import BACKGROUND, IGNORE
 from pipelines.profiles import StudentStage
 from pipelines.training.jobs import TrainingError
 from pipelines.training.losses import FIRST_RESERVED, DiceCrossEntropy
 from pipelines.training.precision import Precision
 from pipelines.training.student_data import Prepared, TrainingStream, derive_seed
 from pipelines.training.student_transforms import IMAGE, LABEL, table_1
-
-CLASSES = len(CLASS_IDS) + 1  # and background
 
 # Between two reports: often enough for a bar, seldom enough for a training of days.
 _REPORT_EVERY_S = 0.3
@@ -64,9 +62,11 @@ class NetworkTraining:
         folder: Path,
         seed: int,
         precision: Precision,
+        classes: int,
     ) -> None:
         """Set up, or go on from the checkpoint in `folder`.
 
+        The network gives scores for `classes` classes, background included; 2 means organ (or tumor) or not.
         `validation` chooses the best weights; without any the last ones are taken.
 
         Raises:
@@ -78,12 +78,16 @@ class NetworkTraining:
         self.validation = validation
         self.network = network.to(precision.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
+            network.parameters(),
+            lr=stage.learning_rate,
+            betas=(0.9, stage.beta2),
+            weight_decay=stage.weight_decay,
         )
         self.scaler = torch.amp.GradScaler(
             precision.device.type, enabled=precision.dtype == torch.float16
         )
-        self.loss = DiceCrossEntropy(CLASSES)
+        self.classes = classes
+        self.loss = DiceCrossEntropy(classes)
         self.steps_per_epoch = stage.steps_per_epoch or math.ceil(len(train) / stage.batch_size)
         self.steps = stage.epochs * self.steps_per_epoch
         self.stream = TrainingStream(
@@ -141,7 +145,7 @@ class NetworkTraining:
         self.network.train()
         try:
             logits = self._logits(batch[IMAGE])
-            loss = self.loss(logits, batch[LABEL].to(self.precision.device, non_blocking=True))
+            loss = self.loss(logits, self._labels(batch[LABEL]))
             self.optimizer.zero_grad(set_to_none=True)
             self.scaler.scale(loss).backward()
             self.scaler.step(self.optimizer)
@@ -165,6 +169,13 @@ class NetworkTraining:
             logits: Tensor = self.network(image)
         return logits
 
+    def _labels(self, labels: Tensor) -> Tensor:
+        labels = labels.to(self.precision.device, non_blocking=True)
+        if self.classes > 2:
+            return labels
+        # A kidney without a side is an organ all the same.
+        return torch.where(labels == IGNORE, labels, (labels != BACKGROUND).to(labels.dtype))
+
     def _end_epoch(self, epoch: int) -> None:
         standing = self.standing
         point = {"epoch": float(epoch), "loss": sum(standing.losses) / len(standing.losses)}
@@ -184,12 +195,12 @@ class NetworkTraining:
         scores = []
         for member in self.validation:
             sample = member.load()
-            labels = sample[LABEL].to(self.precision.device)
+            labels = self._labels(sample[LABEL])
             found = self._logits(sample[IMAGE][None])[0].argmax(0, keepdim=True)
             known = labels < FIRST_RESERVED
-            drawn = torch.bincount(labels[known].flatten(), minlength=CLASSES)
-            predicted = torch.bincount(found[known].flatten(), minlength=CLASSES)
-            both = torch.bincount(labels[known & (found == labels)].flatten(), minlength=CLASSES)
+            drawn = torch.bincount(labels[known].flatten(), minlength=self.classes)
+            predicted = torch.bincount(found[known].flatten(), minlength=self.classes)
+            both = torch.bincount(labels[known & (found == labels)].flatten(), minlength=self.classes)
             classes = drawn[1:].nonzero().flatten() + 1
             scores += (2 * both[classes] / (drawn[classes] + predicted[classes])).tolist()
         return sum(scores) / len(scores) if scores else 0.0
