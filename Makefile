@@ -6,7 +6,7 @@ DEMO ?= demo
 WORKSPACE ?= $(DEMO)/workspace
 PORT ?= 8501
 
-.PHONY: help demo test quicktest lint dashboard bench clean
+.PHONY: help demo test quicktest lint dashboard screenshots bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-zA-Z.]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ lint: .venv/.installed ## ruff, mypy, import-linter
 
 dashboard: .venv/.installed ## Serve the dashboard of WORKSPACE (default: the demo's) on 127.0.0.1:PORT
 	$(BIN)/maskledger --workspace $(WORKSPACE) dashboard --port $(PORT)
+
+screenshots: .venv/.installed ## Take the README's pictures of WORKSPACE (docs/img); needs Debian's chromium
+	$(BIN)/python tests/e2e/screenshots.py $(WORKSPACE)
 
 bench: .venv/.installed ## Measure against the tools people would use instead
 	$(BIN)/python -m benchmarks

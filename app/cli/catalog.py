@@ -230,17 +230,9 @@ def cases(
             }
         )  # fmt: skip
     elif as_csv:
-        import csv
+        from app.case_csv import write_cases
 
-        from curation.labels import CLASS_NAMES
-
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(["case", "version", "labels", "organs", "role", "patient", "licence", *CLASS_NAMES])
-        for r in rows:
-            states = [_state(r.classes[name]) for name in CLASS_NAMES]
-            writer.writerow(
-                [r.address, r.version, r.labels, r.organs, r.role, r.patient, r.licence or "", *states]
-            )
+        write_cases(rows, sys.stdout)
     else:
         print_table(
             ("case", "version", "labels", "organs", "role", "missing"),
@@ -248,10 +240,6 @@ def cases(
             numeric=(1, 2, 3),
         )
         print(f"\n{len(rows)} cases")
-
-
-def _state(answer: dict[str, str | None]) -> str:
-    return answer["origin"] or answer["status"] or ""
 
 
 def _missing_text(classes: dict[str, dict[str, str | None]]) -> str:

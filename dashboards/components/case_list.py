@@ -1,10 +1,7 @@
-"""A list of cases as a page shows it and as CSV."""
+"""A list of cases as a page shows it."""
 
-import csv
-import io
 from collections.abc import Iterable
 
-from curation.labels import CLASS_NAMES
 from dashboards.components.markup import Html, case_link, joined, squares, table, tag
 from dashboards.components.times import stamp
 from db.queries import CaseRow
@@ -42,15 +39,3 @@ def _tags(row: CaseRow) -> list[Html]:
     if row.stale:
         tags.append(tag("stale", "warning"))
     return tags
-
-
-def case_csv(rows: Iterable[CaseRow]) -> bytes:
-    """The same columns as ``maskledger cases --csv``, UTF-8."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "version", "labels", "organs", "role", "patient", "licence", *CLASS_NAMES])
-    for row in rows:
-        states = [row.classes[name]["origin"] or row.classes[name]["status"] for name in CLASS_NAMES]
-        facts = [row.address, row.version, row.labels, row.organs, row.role.value, row.patient, row.licence or ""]
-        writer.writerow([*facts, *states])
-    return text.getvalue().encode()

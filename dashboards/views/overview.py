@@ -47,12 +47,12 @@ if not numbers.cases:
     )
     st.stop()
 
+# The numbers stand on the screen before the charts' are counted.
+st.html(number_cards(numbers, last_run))
 with ws.catalog.reading() as session:
     before = queries.census(session, snapshot=queries.FIRST)
     after = queries.census(session)
     coverage = queries.coverage_by_source(session)
-
-st.html(number_cards(numbers, last_run))
 st.subheader("Labels per case")
 st.plotly_chart(figures.labels_per_case_figure(before.labels_per_case, after.labels_per_case), key="labels")
 left, right = st.columns(2, gap="large")

@@ -1,11 +1,13 @@
 """Query: which cases are there; the text of the question is part of the page's address."""
 
+import io
 import math
 
 import streamlit as st
 
+from app.case_csv import write_cases
 from curation.query import QueryError
-from dashboards.components.case_list import case_csv, case_table
+from dashboards.components.case_list import case_table
 from dashboards.components.markup import square_legend
 from dashboards.session import plain, workspace
 from db import queries
@@ -73,7 +75,10 @@ descending = direction_box.toggle("Descending", key="desc", bind="query-params")
 def as_csv() -> bytes:
     """All cases that were found, not only those of this page."""
     with ws.catalog.reading() as session:
-        return case_csv(queries.cases(session, query or "", order=order, descending=descending))
+        rows = queries.cases(session, query or "", order=order, descending=descending)
+    text = io.StringIO()
+    write_cases(rows, text)
+    return text.getvalue().encode()
 
 
 download.download_button(
