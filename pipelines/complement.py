@@ -66,7 +66,7 @@ def complement(bench: Workbench, query: str, model: str, *, largest_only: bool =
         model_id = _model_id(session, model)
         cases = case_files.queried(session, query)
     parameters = {"query": query, "model": model, "components": "largest" if largest_only else "all"}
-    with run(bench, "complement", parameters, total=len(cases)) as booking:
+    with run(bench, "complement", parameters, key=model, total=len(cases)) as booking:
         jobs, skipped = _plan(bench, cases, model_id, largest_only)
         for reason, n in skipped.items():
             booking.outcome.count(reason, n)

@@ -76,10 +76,7 @@ def run_demo(bench: Workbench, cohort: Path, size: DemoSize, seed: int = 0) -> D
             )
         return result
 
-    step(
-        "make phantom CTs",
-        partial(write_cohort, cohort, train=size.train, test=size.test, strong=size.strong, seed=seed),
-    )
+    step("make phantom CTs", partial(_make_cohort, bench, cohort, size, seed))
     with bench.catalog.writing() as session:
         writes.ensure_source(session, SOURCE, licence="CC0-1.0", image_root=str(cohort.resolve()))
     mapping = load_builtin("flare23")
@@ -107,3 +104,16 @@ def run_demo(bench: Workbench, cohort: Path, size: DemoSize, seed: int = 0) -> D
     for model in (BASELINE, TEACHER, STUDENT):
         step(f"evaluate the {model}", partial(evaluate, bench, model, "role = test"))
     return DemoResult(compare(bench, (BASELINE, TEACHER, STUDENT)), seconds)
+
+
+def _make_cohort(bench: Workbench, cohort: Path, size: DemoSize, seed: int) -> None:
+    bench.progress.start("phantom CTs", size.train + size.test)
+    write_cohort(
+        cohort,
+        train=size.train,
+        test=size.test,
+        strong=size.strong,
+        seed=seed,
+        progress=lambda done, _: bench.progress.step(done),
+    )
+    bench.progress.finish()

@@ -51,7 +51,7 @@ def evaluate(bench: Workbench, model: str, query: str, *, device: str = "auto") 
         raise UsageError(
             f"'{query}' finds no case with a mask to score against; ingest reference masks first"
         )
-    with run(bench, "evaluate", {"model": model, "query": query}, total=len(cases)) as booking:
+    with run(bench, "evaluate", {"model": model, "query": query}, key=model, total=len(cases)) as booking:
         if row.kind is not ModelKind.EXTERNAL:
             predict_cases(bench, booking, trained_model(bench, model), cases, device)
         with bench.catalog.reading() as session:

@@ -92,7 +92,7 @@ def ingest(bench: Workbench, request: IngestRequest) -> Outcome:
         "images": str(request.images) if request.images else None,
         "mapping": request.mapping.name,
     }
-    with run(bench, "ingest", parameters, total=len(files)) as booking:
+    with run(bench, "ingest", parameters, key=request.source, total=len(files)) as booking:
         taking = _Taking(bench, request, listed, booking)
         bench.progress.start(f"ingest {request.source}", len(files))
         jobs = list(taking.jobs(files))

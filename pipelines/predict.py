@@ -58,7 +58,7 @@ def predict(bench: Workbench, model: str, query: str, *, device: str = "auto") -
     found = trained_model(bench, model)
     with bench.catalog.reading() as session:
         cases = case_files.queried(session, query)
-    with run(bench, "predict", {"model": model, "query": query}, total=len(cases)) as booking:
+    with run(bench, "predict", {"model": model, "query": query}, key=model, total=len(cases)) as booking:
         predict_cases(bench, booking, found, cases, device)
         return booking.outcome
 

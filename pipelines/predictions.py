@@ -81,7 +81,7 @@ def import_predictions(
     with bench.catalog.writing() as session:
         model_id = writes.ensure_model(session, model, kind=ModelKind.EXTERNAL)
     parameters = {"folder": str(folder), "model": model, "mapping": mapping.name, "source": source}
-    with run(bench, "predictions import", parameters, total=len(files)) as booking:
+    with run(bench, "predictions import", parameters, key=model, total=len(files)) as booking:
         jobs: dict[str, PredictionFile] = {}
         with bench.catalog.reading() as session:
             offered = offers.newest_predictions(session, model_id)

@@ -175,7 +175,7 @@ def run(
         bench: Catalog and author to book with.
         stage: Name of the stage, e.g. ``ingest``.
         parameters: What the user asked for; also goes into the log of events.
-        key: Names the work where several runs may serve it (a training that is resumed).
+        key: Names the work: when it is started again after a kill, the killed run is booked as interrupted.
         total: Number of items, where known.
     """
     with bench.catalog.writing() as session:

@@ -11,11 +11,9 @@ from db.writes.models import (
     ensure_model,
 )
 from db.writes.runs import (
-    OpenRun,
     add_event,
     add_run_item,
     finish_run,
-    open_run,
     start_run,
     update_progress,
 )
@@ -36,7 +34,6 @@ __all__ = [
     "MemberValues",
     "NewEvaluation",
     "NewVersion",
-    "OpenRun",
     "PredictionClassValues",
     "StaleParentError",
     "VersionRef",
@@ -55,7 +52,6 @@ __all__ = [
     "finish_run",
     "freeze_dataset",
     "move_source",
-    "open_run",
     "start_run",
     "update_progress",
 ]

@@ -1,24 +1,13 @@
 """Runs of stages, what they did with each case, and the log of events."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from db.models import Event, ItemState, Run, RunItem, RunState, utc_now
 from db.writes.insert import insert_returning_id
-
-
-@dataclass(frozen=True)
-class OpenRun:
-    """A run that is not done and may go on."""
-
-    id: int
-    state: RunState
-    parameters: dict[str, Any]
-    progress: dict[str, Any]
 
 
 def start_run(
@@ -32,10 +21,13 @@ def start_run(
 ) -> int:
     """Book the start of a run; returns its id.
 
+    A run of the same work that still counts as running was killed before it could say so: it is
+    booked as interrupted.
+
     Args:
         session: A writing session.
         stage: E.g. ``ingest``.
-        key: Names the work, so that `open_run` finds it again; None if it is never resumed.
+        key: Names the work, so that a run of it that was killed is known; None if it does not matter.
         parameters: What was asked for.
         author: Who asked.
         program_version: What it runs on.
@@ -49,27 +41,13 @@ def start_run(
         "program_version": program_version,
         "total": total,
     }
+    if key is not None:
+        session.execute(
+            update(Run)
+            .where(Run.stage == stage, Run.key == key, Run.state == RunState.RUNNING)
+            .values(state=RunState.INTERRUPTED, finished_at=utc_now(), message="stopped before its end")
+        )
     return insert_returning_id(session, Run, values)
-
-
-def open_run(session: Session, stage: str, key: str) -> OpenRun | None:
-    """Take the newest run of this work up again, unless it is done: it is `running` from now on.
-
-    A run that was killed still says `running`; which of two processes may go on is for the caller to
-    see to.
-    """
-    found = session.execute(
-        select(Run.id, Run.state, Run.parameters, Run.progress)
-        .where(Run.stage == stage, Run.key == key)
-        .order_by(Run.id.desc())
-        .limit(1)
-    ).first()
-    if found is None or found.state is RunState.DONE:
-        return None
-    session.execute(
-        update(Run).where(Run.id == found.id).values(state=RunState.RUNNING, finished_at=None, message="")
-    )
-    return OpenRun(found.id, found.state, found.parameters, found.progress)
 
 
 def update_progress(session: Session, run_id: int, progress: Mapping[str, Any]) -> None:

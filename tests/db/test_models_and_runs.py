@@ -139,24 +139,17 @@ def test_a_run_is_booked_from_start_to_end(catalog: Catalog) -> None:
     assert [(i.subject, i.reason) for i in refused] == [("a.nii.gz", "no NIfTI")]
 
 
-def test_work_that_was_interrupted_is_taken_up_again_and_work_that_is_done_is_not(catalog: Catalog) -> None:
+def test_a_run_that_was_killed_is_booked_as_interrupted_when_its_work_starts_again(catalog: Catalog) -> None:
     with catalog.writing() as session:
-        assert writes.open_run(session, "train", "teacher-1") is None
-        run = _start(session, "teacher-1")
-        writes.update_progress(session, run, {"step": 2})
-        writes.finish_run(session, run, RunState.INTERRUPTED, "killed")
-    with catalog.writing() as session:
-        taken = writes.open_run(session, "train", "teacher-1")
-        assert writes.open_run(session, "train", "teacher-2") is None
-        assert writes.open_run(session, "predict", "teacher-1") is None
-    assert taken is not None
-    assert (taken.id, taken.state, taken.progress) == (run, RunState.INTERRUPTED, {"step": 2})
+        killed, other = _start(session, "teacher-1"), _start(session, "teacher-2")
+        again = _start(session, "teacher-1")
     with catalog.reading() as session:
-        (row,) = queries.runs(session)
-        assert (row.state, row.finished_at, row.message) == ("running", None, "")
-    with catalog.writing() as session:
-        writes.finish_run(session, run, RunState.DONE)
-        assert writes.open_run(session, "train", "teacher-1") is None
+        state = {row.id: row.state for row in queries.runs(session)}
+    assert state == {
+        killed: RunState.INTERRUPTED,
+        other: RunState.RUNNING,
+        again: RunState.RUNNING,
+    }
 
 
 def test_the_log_says_who_did_what_the_newest_first(catalog: Catalog) -> None:
