@@ -65,9 +65,8 @@ class StudentStage(Settings):
     batch_size: Positive = 2
     learning_rate: float = Field(default=0.01, gt=0)
     weight_decay: float = Field(default=1e-5, ge=0)
-    # AdamW's memory of squared gradients is 1 / (1 - beta2) steps long. The large gradients of the first steps
-    # hold a training of a few hundred steps back to its end unless it forgets them sooner than in 1000.
-    beta2: float = Field(default=0.999, gt=0, lt=1)
+    # Weigh the voxels of small classes up in the cross entropy, see balancing_weights in training/losses.py.
+    balance: bool = False
     # Axes flipped at random; x swaps the labels of paired organs. "" for none.
     flips: Annotated[str, Field(pattern="^x?y?z?$")] = ""
     # Zoom, noise, smoothing, scaling and contrast of Table 1.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from curation.labels import BACKGROUND, IGNORE
 from pipelines.profiles import StudentStage
 from pipelines.training.jobs import TrainingError
-from pipelines.training.losses import FIRST_RESERVED, DiceCrossEntropy
+from pipelines.training.losses import FIRST_RESERVED, DiceCrossEntropy, balancing_weights
 from pipelines.training.precision import Precision
 from pipelines.training.student_data import Prepared, TrainingStream, derive_seed
 from pipelines.training.student_transforms import IMAGE, LABEL, table_1
@@ -78,16 +78,14 @@ class NetworkTraining:
         self.validation = validation
         self.network = network.to(precision.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(
-            network.parameters(),
-            lr=stage.learning_rate,
-            betas=(0.9, stage.beta2),
-            weight_decay=stage.weight_decay,
+            network.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
         )
         self.scaler = torch.amp.GradScaler(
             precision.device.type, enabled=precision.dtype == torch.float16
         )
         self.classes = classes
-        self.loss = DiceCrossEntropy(classes)
+        weights = balancing_weights(self._voxels(train)) if stage.balance else None
+        self.loss = DiceCrossEntropy(classes, weights).to(precision.device)
         self.steps_per_epoch = stage.steps_per_epoch or math.ceil(len(train) / stage.batch_size)
         self.steps = stage.epochs * self.steps_per_epoch
         self.stream = TrainingStream(
@@ -175,6 +173,14 @@ class NetworkTraining:
             return labels
         # A kidney without a side is an organ all the same.
         return torch.where(labels == IGNORE, labels, (labels != BACKGROUND).to(labels.dtype))
+
+    def _voxels(self, members: Sequence[Prepared]) -> Tensor:
+        """Voxels per class over all members, at the network's input."""
+        voxels = torch.zeros(self.classes, dtype=torch.int64)
+        for member in members:
+            labels = self._labels(member.load()[LABEL])
+            voxels += torch.bincount(labels[labels < FIRST_RESERVED].cpu(), minlength=self.classes)
+        return voxels.float()
 
     def _end_epoch(self, epoch: int) -> None:
         standing = self.standing

@@ -88,6 +88,14 @@ def test_too_small_an_input_is_refused_with_the_size_it_needs(network):
         network(15, NARROW)(torch.zeros(1, 1, 16, 40, 40))
 
 
+def test_norm_of_one_sample_is_that_of_a_batch():
+    """One sample takes another way through torch, see InstanceNorm."""
+    x = 3 + 2 * torch.randn(2, 4, 5, 6, 7).to(memory_format=torch.channels_last_3d)
+    norm = InstanceNorm(4)
+    assert torch.allclose(norm(x)[:1], norm(x[:1]), atol=1e-5)
+    assert norm(x[:1]).mean((0, 2, 3, 4)).abs().max() < 1e-5
+
+
 def test_every_weight_of_both_networks_learns():
     """A module that is built but not used would get no gradient."""
     for network in (EfficientSegNet(3, NARROW), CoarseUNet(3, NARROW)):

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from monai.losses import DiceCELoss
 
-from pipelines.training.losses import DiceCrossEntropy
+from pipelines.training.losses import DiceCrossEntropy, balancing_weights
 from pipelines.training.student_transforms import IMAGE, LABEL, RandFlipSidesd, swap_table, table_1
 from pipelines.training.student_volumes import Box, Placement, foreground_box
 
@@ -109,6 +110,34 @@ def test_reserved_voxels_add_nothing_to_the_loss(reserved):
     assert more.grad is not None
     assert more.grad[0, :, 3:].abs().max() == 0
     assert more.grad[0, :, :3].abs().min() > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_loss_is_monais_where_everything_is_known(seed):
+    torch.manual_seed(seed)
+    logits = torch.randn(2, 5, 7, 6, 5, requires_grad=True)
+    labels = torch.randint(0, 4, (2, 1, 7, 6, 5), dtype=torch.uint8)  # class 4 is nowhere
+    monais = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
+    theirs, ours = monais(logits, labels.long()), DiceCrossEntropy(5)(logits, labels)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
+    (mine,) = torch.autograd.grad(ours, logits)
+    (yours,) = torch.autograd.grad(theirs, logits)
+    assert torch.allclose(mine, yours, atol=1e-7)
+
+
+def test_balancing_weighs_a_class_by_the_root_of_its_share():
+    # 100 voxels: shares 0.81, 0.16, 0, 0.03 → 1/0.9, 1/0.4, none, 1/√0.03
+    weights = balancing_weights(torch.tensor([81.0, 16.0, 0.0, 3.0]))
+    assert weights.tolist() == pytest.approx([1 / 0.9, 2.5, 0, 5.7735], abs=1e-4)
+
+
+def test_weights_count_in_the_cross_entropy_alone():
+    # Probabilities 1/2 and 1/2, a voxel of each class; weights do not change the mean of equal entropies, ln 2;
+    # the second voxel is certain: (3 · ln 2 + 1 · 0) / 4. Dice of class 1: 2 · 1 / (1.5 + 1).
+    logits = torch.tensor([[0.0, 0.0], [0.0, 50.0]]).T.reshape(1, 2, 2, 1, 1)
+    labels = labels_of([0, 1])
+    loss = DiceCrossEntropy(2, torch.tensor([3.0, 1.0]))(logits, labels)
+    assert loss.item() == pytest.approx(3 * math.log(2) / 4 + 1 - 2 / 2.5, abs=1e-5)
 
 
 def test_loss_of_nothing_known_is_finite():

@@ -24,7 +24,12 @@ class InstanceNorm(nn.InstanceNorm3d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return x if x.shape[2:].numel() == 1 else super().forward(x)
+        if x.shape[2:].numel() == 1:
+            return x
+        if len(x) == 1:
+            # The same for one sample, but it takes channels-last memory as it is: a quarter of a step's time.
+            return F.batch_norm(x, None, None, training=True, eps=self.eps)
+        return super().forward(x)
 
 
 class ConvNorm(nn.Sequential):
