@@ -66,10 +66,11 @@ def _claim(job: Job) -> None:
 
 
 def use_all_threads() -> None:
-    """Let torch use every core that this process may run on."""
+    """Let torch use every core that this process may run on, unless OMP_NUM_THREADS says another number."""
     import torch
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 
 def _train(job: Job, folders: NnunetFolders, plans: dict[str, Any], precision: Any, reporter: Reporter) -> Any:

@@ -1,18 +1,14 @@
 """Fixtures of the training tests: one tiny cohort and one tiny nnU-Net, made once per test session."""
 
-import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from training_child import run_job
 
 from pipelines.phantom_cohort import write_cohort
 from pipelines.profiles import Profile, parse_profile
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 TINY_PROFILE = """
 [teacher]
@@ -63,17 +59,6 @@ class TrainedTeacher:
     profile: Profile
     job: dict[str, Any]
     events: list[dict[str, Any]]
-
-
-def run_job(work_dir: Path, job: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
-    """Run a job as the stages do, in a child process; returns its exit code and events."""
-    work_dir.mkdir(parents=True, exist_ok=True)
-    file = work_dir / "job.json"
-    file.write_text(json.dumps({"work_dir": str(work_dir), **job}))
-    child = subprocess.run(
-        [sys.executable, "-m", "pipelines.training", str(file)], cwd=PROJECT, capture_output=True, check=False
-    )
-    return child.returncode, [json.loads(line) for line in child.stdout.splitlines()]
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import PROJECT
+from training_child import PROJECT
 
 from curation.errors import CurationError, UsageError
 from curation.mappings import load_builtin

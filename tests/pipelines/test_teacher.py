@@ -9,7 +9,7 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import PROJECT, run_job
+from training_child import CHILD_ENVIRONMENT, PROJECT, run_job
 
 from curation.labels import ORGAN_IDS
 from pipelines.training.jobs import JobCase, Reporter, TrainingError
@@ -118,7 +118,7 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(trained_teach
     job_file = tmp_path / "job.json"
     job_file.write_text(json.dumps({"work_dir": str(tmp_path), **teacher_job}))
     command = [sys.executable, "-m", "pipelines.training", str(job_file)]
-    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE) as child:
+    with subprocess.Popen(command, cwd=PROJECT, env=CHILD_ENVIRONMENT, stdout=subprocess.PIPE) as child:
         for line in child.stdout:
             event = json.loads(line)
             if event["event"] == "progress" and event["stage"] == "train" and event["step"] >= 75:
