@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,8 +66,10 @@ def stage(**changes: Any) -> StudentStage:
 PROFILE = Profile(
     name="cubes",
     student=StudentProfile(
-        coarse=stage(dropout=0.05, flips="x"),
-        fine=stage(size=(32, 24, 24), channels=(8, 8, 16, 16, 16), pad=True, augment=True),
+        coarse=stage(dropout=0.05, flips="x", epochs=6, validate_every=3),
+        fine=stage(
+            size=(32, 24, 24), channels=(8, 8, 16, 16, 16), pad=True, augment=True, batch_size=1, balance=True
+        ),
         margin_mm=10,
     ),
 )
@@ -115,9 +118,11 @@ def test_training_tells_its_stages_its_curves_and_what_it_found(trained):
     assert list(dict.fromkeys(stages)) == ["preprocess", "coarse", "fine"]
     assert done["event"] == "done"
     assert Path(done["weights"]) == trained["work"] / "model"
-    # Eight epochs of each stage, validated after the fourth and the eighth.
-    assert [(p["stage"], p["epoch"]) for p in done["curves"]] == [(s, e) for s in STAGES for e in range(1, 9)]
-    assert [p["epoch"] for p in done["curves"] if "dsc" in p] == [4, 8, 4, 8]
+    # Six epochs and eight, validated half way and at the end.
+    assert [(p["stage"], p["epoch"]) for p in done["curves"]] == [
+        *(("coarse", e) for e in range(1, 7)), *(("fine", e) for e in range(1, 9))
+    ]  # fmt: skip
+    assert [p["epoch"] for p in done["curves"] if "dsc" in p] == [3, 6, 4, 8]
     assert done["metrics"]["fine_dsc"] > 0.7
     fine = [p["loss"] for p in done["curves"] if p["stage"] == "fine"]
     assert fine[-1] < fine[0] / 2
@@ -153,6 +158,9 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     """Dropout, transforms and order included; checkpoints are every 10 steps, epochs have 8."""
     monkeypatch.setattr("pipelines.training.student_loop._REPORT_EVERY_S", 0)
     job = job_in(tmp_path, cases, cache_dir=trained["work"] / "cache")
+    for other in {"coarse", "fine"} - {stage_name}:  # that stage is done already
+        (tmp_path / "model").mkdir()
+        shutil.copy(trained["work"] / "model" / f"{other}.pt", tmp_path / "model")
     with pytest.raises(PowerCut):
         train_student(job, DyingReporter(stage_name, step))
     resumed = run(train_student, job)
