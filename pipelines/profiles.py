@@ -43,8 +43,6 @@ class TeacherProfile(Settings):
     augmentation: Literal["nnunet", "light"] = "nnunet"
     # Mirror along z and y while training. Never along x: kidneys and adrenals have sides.
     mirror: bool = True
-    # Weigh classes in the cross entropy by the inverse square root of their voxels; for short trainings.
-    balance: bool = False
     # nnU-Net autocasts on CUDA only; this does it on a CPU too, where it has bf16 units.
     bf16_on_cpu: bool = False
     checkpoint_every: Positive = 50

@@ -13,8 +13,6 @@ from pipelines.training.teacher_dataset import (
     AUGMENTERS_VARIABLE,
     CONFIGURATION,
     NnunetFolders,
-    RawCase,
-    count_class_voxels,
     lay_out,
     plan,
     preprocess,
@@ -49,7 +47,7 @@ def train_teacher(job: Job, reporter: Reporter) -> None:
     cases = lay_out([case for case in job.cases if case.split], folders, reporter)
     plans = plan(cases, folders, job.profile.teacher, reporter)
     preprocess(cases, folders, plans, reporter)
-    trainer = _train(job, folders, cases, plans, precision, reporter)
+    trainer = _train(job, folders, plans, precision, reporter)
     model_dir = job.work_dir / "model"
     weights_hash = _package(job, trainer, plans, model_dir)
     curves = trainer.curves()
@@ -75,17 +73,8 @@ def use_all_threads() -> None:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 
-def _train(
-    job: Job,
-    folders: NnunetFolders,
-    cases: list[RawCase],
-    plans: dict[str, Any],
-    precision: Any,
-    reporter: Reporter,
-) -> Any:
+def _train(job: Job, folders: NnunetFolders, plans: dict[str, Any], precision: Any, reporter: Reporter) -> Any:
     """Run nnU-Net's training loop, from the latest checkpoint if there is one; returns the trainer."""
-    import torch
-
     from pipelines.training.teacher_trainer import FINAL, LATEST, LedgerTrainer, seed_everything
 
     if precision.device.type == "cpu":
@@ -98,8 +87,7 @@ def _train(
     dataset = json.loads((folders.raw / "dataset.json").read_text(encoding="utf-8"))
     # nnUNetTrainer takes this key out of the plans.
     trainer = LedgerTrainer({**plans, "continue_training": False}, CONFIGURATION, 0, dataset, precision.device)
-    class_voxels = torch.from_numpy(count_class_voxels([case for case in cases if case.split == "train"]))
-    trainer.configure(job.profile.teacher, job.seed, precision, reporter, class_voxels)
+    trainer.configure(job.profile.teacher, job.seed, precision, reporter)
     trainer.initialize()
     output = Path(trainer.output_folder)
     for checkpoint in (output / FINAL, output / LATEST):

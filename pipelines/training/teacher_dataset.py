@@ -6,7 +6,6 @@ the cases go through its per-case functions one by one, and a bad one is named.
 """
 
 import json
-import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from curation.errors import CurationError
 from curation.labels import CLASSES, ORGAN_IDS, TUMOR_ID, is_reserved
@@ -114,18 +112,6 @@ def lay_out(cases: list[JobCase], folders: NnunetFolders, reporter: Reporter) ->
     write_json(folders.raw / "dataset.json", description)
     write_json(folders.preprocessed / "splits_final.json", [split])
     return raw_cases
-
-
-def count_class_voxels(cases: list[RawCase]) -> NDArray[np.int64]:
-    """Voxels of background and of each organ over all cases' labels, shape (14,); ignored voxels do not count."""
-    counts = np.zeros(IGNORED, np.int64)
-    for case in cases:
-        geometry, runs = decode_mask(case.label.read_bytes(), str(case.label))
-        voxels = runs.voxels()
-        counts[0] += math.prod(geometry.shape) - sum(voxels.values())
-        for organ in ORGAN_IDS:
-            counts[organ] += voxels.get(organ, 0)
-    return counts
 
 
 def plan(

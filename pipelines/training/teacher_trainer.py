@@ -22,7 +22,6 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from pipelines.profiles import TeacherProfile
 from pipelines.training.jobs import Reporter, TrainingError
-from pipelines.training.losses import balancing_weights
 from pipelines.training.precision import Precision
 
 # Of the arrays that nnU-Net's reader gives, (z, y, x), before the plans' transposition.
@@ -38,14 +37,9 @@ class LedgerTrainer(nnUNetTrainer):
     """
 
     def configure(
-        self,
-        profile: TeacherProfile,
-        seed: int,
-        precision: Precision,
-        reporter: Reporter,
-        class_voxels: torch.Tensor,
+        self, profile: TeacherProfile, seed: int, precision: Precision, reporter: Reporter
     ) -> None:
-        """Take the settings of a profile; `class_voxels` (14,) counts background and organs in the training."""
+        """Take the settings of a profile."""
         self.profile = profile
         self.seed = seed
         self.reporter = reporter
@@ -57,7 +51,6 @@ class LedgerTrainer(nnUNetTrainer):
         self.enable_deep_supervision = profile.deep_supervision
         self.save_every = profile.checkpoint_every
         self.bf16 = profile.bf16_on_cpu and self.device.type == "cpu" and precision.dtype == torch.bfloat16
-        self._class_voxels = class_voxels
         self._steps_done = 0
         self._next_report = 0.0
 
@@ -68,14 +61,6 @@ class LedgerTrainer(nnUNetTrainer):
             return ()
         forward = self.plans_manager.transpose_forward
         return tuple(axis for axis, source in enumerate(forward) if source != LEFT_RIGHT_AXIS)
-
-    def _build_loss(self) -> Any:
-        """nnU-Net's Dice + cross entropy; with the profile's `balance` the classes are weighed in the latter."""
-        loss: Any = super()._build_loss()
-        if self.profile.balance:
-            unwrapped = loss.loss if self.enable_deep_supervision else loss
-            unwrapped.ce.weight = balancing_weights(self._class_voxels).to(self.device)
-        return loss
 
     def configure_optimizers(self) -> tuple[Any, Any]:
         """nnU-Net's SGD, or AdamW; either with its polynomial decay."""

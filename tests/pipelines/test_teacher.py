@@ -13,7 +13,7 @@ from training_child import CHILD_ENVIRONMENT, PROJECT, run_job
 
 from curation.labels import ORGAN_IDS
 from pipelines.training.jobs import JobCase, Reporter, TrainingError
-from pipelines.training.teacher_dataset import NnunetFolders, count_class_voxels, lay_out
+from pipelines.training.teacher_dataset import NnunetFolders, lay_out
 
 LIVER = 1
 
@@ -271,43 +271,3 @@ def test_a_mask_on_another_grid_than_its_image_is_named(tiny_cohort, tmp_path):
     job_case = JobCase.model_validate({**case, "mask": str(tmp_path / "cut.nii.gz")})
     with pytest.raises(TrainingError, match=r"Phantom/PHANTOM_0000: .*cut\.nii\.gz is not on the grid of"):
         lay_out([job_case], NnunetFolders(tmp_path / "nnunet"), Reporter(Silent()))
-
-
-def test_class_voxels_count_background_and_leave_ignored_voxels_out(tiny_cohort, tmp_path):
-    case = tiny_cohort.case("PHANTOM_0000", split="train")
-    source = nib.load(case["mask"])
-    mask = np.zeros(source.shape, np.uint8)
-    mask[0, 0, :6] = [1, 1, 13, 14, 255, 255]
-    nib.save(nib.Nifti1Image(mask, source.affine), tmp_path / "mask.nii.gz")
-    job_case = JobCase.model_validate({**case, "mask": str(tmp_path / "mask.nii.gz")})
-    raw = lay_out([job_case], NnunetFolders(tmp_path / "nnunet"), Reporter(Silent()))
-    # Two liver voxels, one of the left kidney, two ignored; the tumor voxel counts as background.
-    expected = [mask.size - 5, 2, *[0] * 11, 1]
-    assert count_class_voxels(raw).tolist() == expected
-
-
-@pytest.mark.long
-def test_balance_weighs_an_organ_of_a_hundredth_of_the_voxels_ten_times(
-    trained_teacher, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("nnUNet_results", str(tmp_path))
-    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path))
-    import torch
-
-    from pipelines.training.precision import Precision
-    from pipelines.training.teacher_trainer import LedgerTrainer
-
-    plans = json.loads((trained_teacher.model_dir / "plans.json").read_text())
-    dataset = json.loads((trained_teacher.model_dir / "dataset.json").read_text())
-    voxels = torch.tensor([10_000] + [100] * 13)
-    weights = {}
-    for balance in (False, True):
-        trainer = LedgerTrainer(
-            {**plans, "continue_training": False}, "3d_fullres", 0, dataset, torch.device("cpu")
-        )
-        profile = trained_teacher.profile.teacher.model_copy(update={"balance": balance})
-        trainer.configure(profile, 0, Precision.of_job("cpu"), Reporter(Silent()), voxels)
-        weights[balance] = trainer._build_loss().ce.weight
-    assert weights[False] is None
-    # sqrt(10,000 / 100) = 10
-    assert (weights[True][1:] / weights[True][0]).tolist() == pytest.approx([10.0] * 13)
