@@ -152,7 +152,7 @@ def test_checkout_of_an_image_without_mask_cannot_be_done(cli, tmp_path):
 
 
 def test_a_dataset_is_frozen_listed_shown_and_exported(cli, tmp_path):
-    found = cli.json("dataset", "freeze", "d", "labels > 0", "--val", "0.5", "--origins", "original,corrected")
+    found = cli.json("dataset", "freeze", "d", 'labels > 0 and source = "S"', "--val", "0.5", "--origins", "original,corrected")
     assert (found["dataset"], found["members"], found["val"]) == ("d@1", 2, 1)
     (listed,) = cli.json("dataset", "list")["datasets"]
     assert listed["origins"] == ["original", "corrected"]
