@@ -125,7 +125,11 @@ def test_quality_lists_what_a_check_noticed(cli, tmp_path):
     write_volume(tmp_path / "l" / "swapped.nii.gz", swapped)
     cli("ingest", "--source", "Q", "--labels", tmp_path / "l")
     (finding,) = cli.json("quality", 'finding = "left_right_swap" and source = "Q"')["findings"]
-    assert (finding["case"], finding["check"], finding["severity"]) == ("Q/swapped", "left_right_swap", "error")
+    assert (finding["case"], finding["check"], finding["severity"]) == (
+        "Q/swapped",
+        "left_right_swap",
+        "error",
+    )
     assert cli("cases", 'flagged and source = "Q"', "--count") == "1\n"
 
 
@@ -152,7 +156,16 @@ def test_checkout_of_an_image_without_mask_cannot_be_done(cli, tmp_path):
 
 
 def test_a_dataset_is_frozen_listed_shown_and_exported(cli, tmp_path):
-    found = cli.json("dataset", "freeze", "d", 'labels > 0 and source = "S"', "--val", "0.5", "--origins", "original,corrected")
+    found = cli.json(
+        "dataset",
+        "freeze",
+        "d",
+        'labels > 0 and source = "S"',
+        "--val",
+        "0.5",
+        "--origins",
+        "original,corrected",
+    )
     assert (found["dataset"], found["members"], found["val"]) == ("d@1", 2, 1)
     (listed,) = cli.json("dataset", "list")["datasets"]
     assert listed["origins"] == ["original", "corrected"]
