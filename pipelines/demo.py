@@ -21,7 +21,7 @@ from pipelines.phantom_cohort import write_cohort
 from pipelines.predict import predict
 from pipelines.profiles import load_profile
 from pipelines.runs import Outcome, Workbench
-from pipelines.train import TrainRequest, train
+from pipelines.train import Trained, TrainRequest, train
 
 SOURCE = "Phantom"
 BASELINE, TEACHER, STUDENT = "baseline", "teacher", "student"
@@ -70,7 +70,7 @@ def run_demo(bench: Workbench, cohort: Path, size: DemoSize, seed: int = 0) -> D
         begin = time.monotonic()
         result = call()
         seconds[name] = time.monotonic() - begin
-        if isinstance(result, Outcome) and result.refused:
+        if isinstance(result, Outcome | Trained) and result.refused:
             raise CurationError(
                 f"the demo's step '{name}' refused {len(result.refused)} cases: {result.refused[0]}"
             )

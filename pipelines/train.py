@@ -39,12 +39,13 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class Trained:
-    """A registered model."""
+    """A registered model; `refused` names the members that the training had to leave out."""
 
     name: str
     folder: Path
     metrics: dict[str, Any]
-    already: bool
+    refused: tuple[str, ...] = ()
+    already: bool = False
 
 
 def train(bench: Workbench, request: TrainRequest) -> Trained:
@@ -71,7 +72,8 @@ def train(bench: Workbench, request: TrainRequest) -> Trained:
         known = queries.model(session, request.name)
     if known is not None:
         if known.metrics.get("spec") == _digest(spec):
-            return Trained(request.name, bench.root / (known.weights_path or ""), known.metrics, already=True)
+            folder = bench.root / (known.weights_path or "")
+            return Trained(request.name, folder, known.metrics, already=True)
         raise UsageError(
             f"model '{request.name}' exists already and was trained on something else; choose another --name"
         )
@@ -81,28 +83,7 @@ def train(bench: Workbench, request: TrainRequest) -> Trained:
         "profile": request.profile.name,
     }
     with run(bench, f"{request.kind} train", parameters, key=key) as booking:
-        masks = _write_masks(bench, members, origins, work_dir / "masks")
-        job = {
-            "task": TASKS[request.kind],
-            "work_dir": str(work_dir),
-            "profile": profile,
-            "device": request.device,
-            "seed": request.seed,
-            # Baseline and student see the same images: what one has prepared, the other finds.
-            "cache_dir": str(bench.root / "runs" / "prepared"),
-            "cases": [
-                {
-                    "case": case.address,
-                    "image": str(case.image),
-                    "mask": str(masks[case.case_id][0]),
-                    "split": str(member.split),
-                    "missing": sorted(masks[case.case_id][1]),
-                    "out": None,
-                }
-                for case, member in members
-            ],
-        }
-        done = _follow(bench, booking, job, work_dir)
+        done = _follow(bench, booking, _job(bench, request, members, origins, work_dir), work_dir)
         weights = Path(done["weights"])
         metrics = dict(done.get("metrics", {})) | {"spec": _digest(spec)}
         with bench.catalog.writing() as session:
@@ -121,7 +102,38 @@ def train(bench: Workbench, request: TrainRequest) -> Trained:
                 run_id=booking.outcome.run_id,
             )
         booking.outcome.count("trained")
-    return Trained(request.name, weights, metrics, already=False)
+        return Trained(request.name, weights, metrics, tuple(booking.outcome.refused))
+
+
+def _job(
+    bench: Workbench,
+    request: TrainRequest,
+    members: list[tuple[CaseFile, MemberValues]],
+    origins: tuple[Origin, ...],
+    work_dir: Path,
+) -> dict[str, Any]:
+    """The job file of a training; writes the masks that it names."""
+    masks = _write_masks(bench, members, origins, work_dir / "masks")
+    return {
+        "task": TASKS[request.kind],
+        "work_dir": str(work_dir),
+        "profile": request.profile.model_dump(mode="json"),
+        "device": request.device,
+        "seed": request.seed,
+        # Baseline and student see the same images: what one has prepared, the other finds.
+        "cache_dir": str(bench.root / "runs" / "prepared"),
+        "cases": [
+            {
+                "case": case.address,
+                "image": str(case.image),
+                "mask": str(masks[case.case_id][0]),
+                "split": str(member.split),
+                "missing": sorted(masks[case.case_id][1]),
+                "out": None,
+            }
+            for case, member in members
+        ],
+    }
 
 
 def _digest(spec: dict[str, Any]) -> str:

@@ -60,6 +60,8 @@ def _train(
             ws.bench(progress=console_progress()),
             TrainRequest(ModelKind(kind), dataset, load_profile(profile), name, seed, device),
         )
+    for line in trained.refused:
+        print(f"refused: {line}", file=sys.stderr)
     if as_json:
         print_json(
             {
@@ -67,12 +69,15 @@ def _train(
                 "weights": str(trained.folder),
                 "metrics": trained.metrics,
                 "already": trained.already,
+                "refused": list(trained.refused),
             }
         )
     else:
         print(
             f"{trained.name}: {'was trained before' if trained.already else 'trained'}; weights in {trained.folder}"
         )
+    if trained.refused:
+        raise typer.Exit(1)
 
 
 @teacher_app.command("train")

@@ -1,11 +1,8 @@
 """Prediction with a teacher: the model loaded once, then case by case a mask on the image's own grid."""
 
 import json
-import resource
-import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +17,8 @@ from curation.components import keep_largest
 from curation.errors import CurationError
 from curation.rle import RunLengths
 from curation.volumes import decode_geometry, encode_mask
-from pipelines.training.jobs import Job, JobCase, Reporter, TrainingError, write_whole
+from pipelines.training.finished import PredictedMask, predict_once
+from pipelines.training.jobs import Job, JobCase, Reporter, TrainingError
 from pipelines.training.precision import Precision
 from pipelines.training.teacher import WEIGHTS_FILE, use_all_threads
 from pipelines.training.teacher_dataset import CONFIGURATION
@@ -71,7 +69,11 @@ class Teacher:
         self._bf16_on_cpu = job.profile.teacher.bf16_on_cpu
 
         network = nnUNetTrainer.build_network_architecture(
-            self.plans, self.configuration, 1, self.labels.num_segmentation_heads, enable_deep_supervision=False
+            self.plans,
+            self.configuration,
+            1,
+            self.labels.num_segmentation_heads,
+            enable_deep_supervision=False,
         )
         mirror_axes = tuple(model["mirror_axes"]) if self.profile.tta else ()
         self._predictor = nnUNetPredictor(
@@ -81,7 +83,13 @@ class Teacher:
             allow_tqdm=False,
         )
         self._predictor.manual_initialization(
-            network, self.plans, self.configuration, [weights], self.dataset, "LedgerTrainer", mirror_axes or None
+            network,
+            self.plans,
+            self.configuration,
+            [weights],
+            self.dataset,
+            "LedgerTrainer",
+            mirror_axes or None,
         )
 
     def predict(self, image: Path) -> tuple[np.ndarray, dict[int, float]]:
@@ -126,52 +134,13 @@ def mean_confidence(logits: torch.Tensor) -> dict[int, float]:
 
 
 def _predict_case(teacher: Teacher, case: JobCase, reporter: Reporter) -> None:
-    """Predict one case, or report again what an earlier run of the same model left complete."""
-    if case.out is None:
-        raise TrainingError(f"{case.case}: the job says no output file; give `out`")
-    status = case.image.stat()
-    identity = {**teacher.identity, "image": [str(case.image), status.st_size, status.st_mtime_ns]}
-    figures_file = case.out.with_name(case.out.name + ".json")
-    figures = _figures_of(figures_file, identity) if case.out.is_file() else None
-    if figures is None:
-        begin = time.monotonic()
+    def predict() -> PredictedMask:
         with case.image.open("rb") as stream:
             geometry = decode_geometry(stream, str(case.image))
         labels, confidence = teacher.predict(case.image)
         runs = RunLengths.from_array(geometry.from_ras(labels))
         if teacher.profile.keep_largest:
             runs = keep_largest(runs)
-        # A mask is complete once its figures lie beside it.
-        figures_file.unlink(missing_ok=True)
-        write_whole(case.out, encode_mask(runs, geometry))
-        classes = {c: {"confidence": round(p, 4), "tta_disagreement": None} for c, p in confidence.items()}
-        figures = {
-            "identity": identity,
-            "seconds": time.monotonic() - begin,
-            "peak_memory_mb": _peak_memory_mb(),
-            "classes": {str(class_id): values for class_id, values in classes.items()},
-        }
-        write_whole(figures_file, json.dumps(figures).encode())
-    reporter.case(
-        case.case,
-        case.out,
-        figures["seconds"],
-        figures["peak_memory_mb"],
-        {int(class_id): values for class_id, values in figures["classes"].items()},
-    )
+        return PredictedMask(encode_mask(runs, geometry), confidence)
 
-
-def _figures_of(file: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """What was noted of a finished prediction; None if there is none, or of another model, setting or image."""
-    try:
-        figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return figures if figures.get("identity") == identity else None
-
-
-def _peak_memory_mb() -> float:
-    """Highest GPU memory of this process, or without a GPU its highest resident memory; MB."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in kB
+    predict_once(case, teacher.identity, teacher.precision.device, reporter, predict)

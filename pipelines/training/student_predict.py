@@ -17,8 +17,8 @@ from curation.labels import CLASS_IDS
 from curation.rle import RunLengths
 from curation.volumes import decode_image, encode_mask
 from pipelines.profiles import StudentStage
-from pipelines.training.jobs import Job, JobCase, Reporter, TrainingError, write_whole
-from pipelines.training.memory import MemoryWatch
+from pipelines.training.finished import PredictedMask, predict_once
+from pipelines.training.jobs import Job, JobCase, Reporter, TrainingError
 from pipelines.training.precision import Precision
 from pipelines.training.student import CLASSES, STAGES, StageName, build_network
 from pipelines.training.student_volumes import Box, Placement, foreground_box
@@ -55,48 +55,17 @@ def predict_with_student(job: Job, reporter: Reporter) -> None:
 
 
 def _predict_case(student: "Student", case: JobCase, reporter: Reporter) -> str | None:
-    """Predict one case, or report again what an earlier run of the same model left whole; returns a note."""
-    if case.out is None:
-        raise TrainingError(f"{case.case}: the job says no output file; give `out`")
-    status = case.image.stat()
-    identity = {**student.identity, "image": [str(case.image), status.st_size, status.st_mtime_ns]}
-    figures_file = case.out.with_name(case.out.name + ".json")
-    figures = _figures_of(figures_file, identity) if case.out.is_file() else None
-    if figures is None:
-        with MemoryWatch(student.precision.device) as watch:
-            geometry, image_hu = decode_image(case.image.read_bytes(), str(case.image))
-            if not np.isfinite(image_hu).all():
-                raise TrainingError(f"{case.image}: holds values that are no numbers; repair it or leave it out")
-            found = student.predict(geometry.to_ras(image_hu), geometry.spacing_ras_mm)
-            mask = encode_mask(RunLengths.from_array(geometry.from_ras(found.labels)), geometry)
-            # A mask is whole once its figures lie beside it.
-            figures_file.unlink(missing_ok=True)
-            write_whole(case.out, mask)
-        figures = {
-            "identity": identity,
-            "seconds": watch.seconds,
-            "peak_memory_mb": watch.peak_mb,
-            "memory_area_mb_s": watch.area_mb_s,
-            "note": found.note,
-            "classes": {
-                str(class_id): {"confidence": round(p, 4), "tta_disagreement": None}
-                for class_id, p in found.confidence.items()
-            },
-        }
-        write_whole(figures_file, json.dumps(figures).encode())
-    classes = {int(class_id): values for class_id, values in figures["classes"].items()}
-    reporter.case(case.case, case.out, figures["seconds"], figures["peak_memory_mb"], classes)
-    note: str | None = figures["note"]
-    return note
+    """Predict one case unless that was done before; returns a note or None."""
 
+    def predict() -> PredictedMask:
+        geometry, image_hu = decode_image(case.image.read_bytes(), str(case.image))
+        if not np.isfinite(image_hu).all():
+            raise TrainingError(f"{case.image}: holds values that are no numbers; repair it or leave it out")
+        found = student.predict(geometry.to_ras(image_hu), geometry.spacing_ras_mm)
+        mask = encode_mask(RunLengths.from_array(geometry.from_ras(found.labels)), geometry)
+        return PredictedMask(mask, found.confidence, found.note)
 
-def _figures_of(file: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """What was noted of a finished prediction; None if there is none, or of another model, setting or image."""
-    try:
-        figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return figures if figures.get("identity") == identity else None
+    return predict_once(case, student.identity, student.precision.device, reporter, predict)
 
 
 @dataclass(frozen=True)
