@@ -1,5 +1,6 @@
 """Commands that show: the dashboard, and the demo that makes something to look at."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -66,4 +67,6 @@ def demo(
     )
     total = sum(result.seconds.values())
     print(f"\nAll of it took {int(total // 60)} min {int(total % 60)} s. Look at it:")
-    print(f"    maskledger --workspace {root} dashboard")
+    # As this command was started: the environment that `make demo` made need not be on the path.
+    program = sys.argv[0] if sys.argv[0].endswith("maskledger") else "maskledger"
+    print(f"    {program} --workspace {root} dashboard")
