@@ -55,9 +55,7 @@ def compare(bench: Workbench, models: Sequence[str], protocol: str = "flare23") 
     scores: dict[str, dict[tuple[int, int], tuple[float, float]]] = {}
     with bench.catalog.reading() as session:
         for name in models:
-            if queries.model(session, name) is None:
-                known = ", ".join(m.name for m in queries.models(session)) or "none yet"
-                raise UsageError(f"unknown model '{name}'; known models: {known}")
+            queries.known_model(session, name)
             scores[name] = {
                 (row.case_id, row.class_id): (row.dsc, row.nsd)
                 for row in queries.evaluations(session, model=name, protocol=protocol)

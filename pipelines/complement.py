@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from curation import merge
 from curation.components import keep_largest
-from curation.errors import CurationError, UsageError
+from curation.errors import CurationError
 from curation.labels import CLASS_IDS, ORGAN_IDS
 from curation.merge import Conflict
 from curation.rle import RunLengths
@@ -63,7 +63,7 @@ def complement(bench: Workbench, query: str, model: str, *, largest_only: bool =
         UsageError: The model is unknown, or the query cannot be read.
     """
     with bench.catalog.reading() as session:
-        model_id = _model_id(session, model)
+        model_id = queries.known_model(session, model).id
         cases = case_files.queried(session, query)
     parameters = {"query": query, "model": model, "components": "largest" if largest_only else "all"}
     with run(bench, "complement", parameters, key=model, total=len(cases)) as booking:
@@ -85,14 +85,6 @@ def complement(bench: Workbench, query: str, model: str, *, largest_only: bool =
         booking.flush()
         bench.progress.finish()
         return booking.outcome
-
-
-def _model_id(session: Session, model: str) -> int:
-    found = queries.model(session, model)
-    if found is None:
-        known = ", ".join(row.name for row in queries.models(session)) or "none yet"
-        raise UsageError(f"unknown model '{model}'; known models: {known}")
-    return found.id
 
 
 def _plan(

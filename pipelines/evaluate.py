@@ -42,10 +42,7 @@ def evaluate(bench: Workbench, model: str, query: str, *, device: str = "auto") 
         UsageError: The model is unknown or the query finds no case with a mask.
     """
     with bench.catalog.reading() as session:
-        row = queries.model(session, model)
-        if row is None:
-            known = ", ".join(m.name for m in queries.models(session)) or "none yet"
-            raise UsageError(f"unknown model '{model}'; known models: {known}")
+        row = queries.known_model(session, model)
         cases = [case for case in case_files.queried(session, query) if case.annotated]
     if not cases:
         raise UsageError(

@@ -35,10 +35,7 @@ def trained_model(bench: Workbench, name: str) -> TrainedModel:
         UsageError: No such model, only its predictions were imported, or its weights are gone.
     """
     with bench.catalog.reading() as session:
-        row = queries.model(session, name)
-        if row is None:
-            known = ", ".join(m.name for m in queries.models(session)) or "none yet"
-            raise UsageError(f"unknown model '{name}'; known models: {known}")
+        row = queries.known_model(session, name)
     if row.kind is ModelKind.EXTERNAL or row.weights_path is None or row.profile is None:
         raise UsageError(f"model '{name}' was not trained here; import its predictions instead")
     folder = bench.root / row.weights_path

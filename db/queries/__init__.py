@@ -6,7 +6,17 @@ Answers are plain values that outlive the session.
 from db.datasets import DatasetVersionRow, MemberRow, dataset_version, datasets, members
 from db.queries.counting import COUNTED, Census, Overview, census, coverage_by_source, overview
 from db.queries.logbook import EventRow, RunItemRow, RunRow, SourceRow, events, run_items, runs, sources
-from db.queries.scoring import EvaluationRow, ModelRow, ScoreRow, evaluations, model, models, scores
+from db.queries.scoring import (
+    EvaluationRow,
+    ModelRow,
+    ScoreRow,
+    UnknownModelError,
+    evaluations,
+    known_model,
+    model,
+    models,
+    scores,
+)
 from db.queries.selection import (
     ORDERS,
     AmbiguousCaseError,
@@ -72,6 +82,7 @@ __all__ = [
     "SourceRow",
     "StoredFinding",
     "UnknownCaseError",
+    "UnknownModelError",
     "VersionDetail",
     "VersionRow",
     "annotations",
@@ -88,6 +99,7 @@ __all__ = [
     "events",
     "findings",
     "history",
+    "known_model",
     "members",
     "model",
     "models",

@@ -8,8 +8,13 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from curation.errors import UsageError
 from curation.labels import BY_ID
 from db.models import Case, Dataset, DatasetVersion, Evaluation, Model, ModelKind, Prediction, Source
+
+
+class UnknownModelError(UsageError):
+    """A name that no model has."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,19 @@ def model(session: Session, name: str) -> ModelRow | None:
     """A model by its name; None if there is none of it."""
     found = _model_rows(session, Model.name == name)
     return found[0] if found else None
+
+
+def known_model(session: Session, name: str) -> ModelRow:
+    """A model by its name.
+
+    Raises:
+        UnknownModelError: There is none of it; lists those there are.
+    """
+    found = model(session, name)
+    if found is None:
+        known = ", ".join(session.scalars(select(Model.name).order_by(Model.id))) or "none yet"
+        raise UnknownModelError(f"unknown model '{name}'; known models: {known}")
+    return found
 
 
 def evaluations(
