@@ -105,16 +105,6 @@ def agreement(a: RunLengths, b: RunLengths, class_ids: Collection[int]) -> dict[
     return {class_id: _dice(pairs, class_id) for class_id in class_ids}
 
 
-def confusion(reference: RunLengths, prediction: RunLengths) -> NDArray[np.int64]:
-    """Voxel counts H[reference value, prediction value] of two stored masks, shape (256, 256)."""
-    counts = np.zeros((256, 256), np.int64)
-    for (drawn, predicted), voxels in overlay(reference, prediction).pairs().items():
-        counts[drawn, predicted] = voxels
-    x, y, z = reference.shape
-    counts[0, 0] = x * y * z - counts.sum()
-    return counts
-
-
 def summarise(cases: Iterable[Mapping[int, Score]]) -> dict[int, Summary]:
     """Mean and spread per class over the cases that score it; classes that none scores are left out."""
     by_class: dict[int, list[Score]] = {}

@@ -1,7 +1,6 @@
 """How the catalog's database is opened: readers that never wait, writers that take turns."""
 
 import sqlite3
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -103,9 +102,3 @@ def _begin_sqlite(connection: Connection) -> None:
         # A reader that tries to write is told at once, as on PostgreSQL.
         connection.exec_driver_sql("PRAGMA query_only = ON")
         connection.exec_driver_sql("BEGIN")
-
-
-def sqlite_path(engine: Engine) -> Path | None:
-    """The database file; None on PostgreSQL and for a database in memory."""
-    name = engine.url.database
-    return Path(name) if engine.dialect.name == "sqlite" and name and name != ":memory:" else None

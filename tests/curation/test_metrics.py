@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from curation.errors import GridError, UsageError
 from curation.geometry import Geometry
 from curation.labels import CLASS_IDS
-from curation.metrics import Score, Summary, agreement, confusion, dice, score, summarise
+from curation.metrics import Score, Summary, agreement, dice, score, summarise
 from curation.rle import RunLengths
 
 LIVER, SPLEEN, PANCREAS, AORTA, ESOPHAGUS, TUMOR = 1, 3, 4, 5, 10, 14
@@ -153,16 +153,6 @@ def test_dice_and_agreement_of_chosen_values():
     assert dice(a, b, PANCREAS) == 1.0
     assert agreement(a, b, (LIVER, SPLEEN)) == {LIVER: pytest.approx(1 / 3), SPLEEN: 0.0}
 
-
-def test_confusion_counts_every_voxel_once():
-    a = RunLengths.from_array(volume((LIVER, (0, 0, 0), (4, 1, 1))))
-    b = RunLengths.from_array(volume((LIVER, (3, 0, 0), (4, 1, 1)), (255, (4, 0, 0), (6, 1, 1))))
-    counts = confusion(a, b)
-    assert counts[LIVER, LIVER] == 1
-    assert counts[LIVER, 0] == 3
-    assert counts[0, 255] == 2
-    assert counts[0, 0] == 10 * 10 * 12 - 6
-    assert counts.sum() == 1200
 
 
 def test_summary_is_mean_and_population_deviation_per_class():
