@@ -1,12 +1,11 @@
 """Checkout: a version's stored mask as a file of the user's, whole or not at all."""
 
-import os
-import tempfile
 from pathlib import Path
 
 from curation.errors import CurationError, UsageError
 from db import case_files
 from pipelines.runs import Workbench
+from pipelines.whole_files import write_whole
 
 
 def checkout(bench: Workbench, address: str, file: Path, *, replace: bool = False) -> str:
@@ -29,14 +28,5 @@ def checkout(bench: Workbench, address: str, file: Path, *, replace: bool = Fals
         case = case_files.case_file(session, address)
     if case.file_hash is None:
         raise CurationError(f"{case.address}@{case.number}: has an image but no mask; complement it first")
-    data = bench.store.get(case.file_hash)
-    descriptor, partial = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-        Path(partial).chmod(0o644)
-        Path(partial).replace(file)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    write_whole(file, bench.store.get(case.file_hash))
     return f"{case.address}@{case.number}"

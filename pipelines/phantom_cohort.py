@@ -11,6 +11,7 @@ from curation.geometry import Geometry
 from curation.phantom import label_plan, make_phantom, weak_labels
 from curation.rle import RunLengths
 from curation.volumes import encode_image, encode_mask
+from pipelines.whole_files import write_whole
 
 RECIPE = "phantom.json"
 
@@ -61,7 +62,7 @@ def _claim(out: Path, recipe: dict[str, float]) -> None:
             raise UsageError(f"{file}: made with {found}, not {recipe}; give another folder or remove it")
         return
     out.mkdir(parents=True, exist_ok=True)
-    _write_whole(file, json.dumps(recipe, indent=1).encode())
+    write_whole(file, json.dumps(recipe, indent=1).encode())
 
 
 def _write_case(
@@ -86,16 +87,8 @@ def _write_case(
     def mask(labels: np.ndarray) -> bytes:
         return encode_mask(RunLengths.from_array(labels), geometry)
 
-    _write_whole(truth_file, mask(phantom.truth))
+    write_whole(truth_file, mask(phantom.truth))
     if index < train:
-        _write_whole(label_file, mask(weak_labels(phantom, kept)))
-    _write_whole(image_file, encode_image(phantom.image, geometry))
+        write_whole(label_file, mask(weak_labels(phantom, kept)))
+    write_whole(image_file, encode_image(phantom.image, geometry))
     return True
-
-
-def _write_whole(file: Path, data: bytes) -> None:
-    """Write beside and rename, so that a killed run leaves no half file under the final name."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f".{file.name}.part")
-    beside.write_bytes(data)
-    beside.replace(file)

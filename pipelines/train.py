@@ -20,6 +20,7 @@ from pipelines.freeze import frozen_members
 from pipelines.member_masks import member_mask, missing_classes
 from pipelines.profiles import Profile
 from pipelines.runs import Booking, Workbench, run
+from pipelines.whole_files import write_whole
 
 TASKS = {ModelKind.TEACHER: "teacher_train", ModelKind.STUDENT: "student_train"}
 MIN_TEACHER_CASES = 2
@@ -194,9 +195,7 @@ def _write_masks(
         path = folder / f"{case.address.replace('/', '__')}.nii.gz"
         data = encode_mask(mask.runs, mask.geometry)
         if not path.is_file() or path.read_bytes() != data:
-            partial = path.with_suffix(".part")
-            partial.write_bytes(data)
-            partial.replace(path)
+            write_whole(path, data)
         written[case.case_id] = (path, mask.missing)
     return written
 

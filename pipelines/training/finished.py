@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from pipelines.training.jobs import JobCase, Reporter, TrainingError, write_whole
+from pipelines.training.jobs import JobCase, Reporter, TrainingError
 from pipelines.training.memory import MemoryWatch
+from pipelines.whole_files import write_whole
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """What a training process is asked to do (its job file) and what it tells (one JSON object per line)."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -100,17 +99,6 @@ def read_job(file: Path) -> Job:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{file}: {key}: {first['msg']}; see pipelines/training/jobs.py") from error
-
-
-def write_whole(file: Path, data: bytes) -> None:
-    """Write beside, flush to disk and rename, so that a killed process leaves no half file under `file`."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f".{file.name}.part")
-    with beside.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(file)
 
 
 def _finite(value: Any) -> Any:

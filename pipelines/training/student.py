@@ -12,12 +12,13 @@ from torch import nn
 from curation.errors import CurationError
 from curation.labels import CLASS_IDS
 from pipelines.profiles import StudentProfile, StudentStage
-from pipelines.training.jobs import Job, JobCase, Reporter, TrainingError, write_whole
+from pipelines.training.jobs import Job, JobCase, Reporter, TrainingError
 from pipelines.training.networks.coarse_unet import CoarseUNet
 from pipelines.training.networks.efficient_seg import EfficientSegNet
 from pipelines.training.precision import Precision
 from pipelines.training.student_data import Cache, Prepared, derive_seed, prepare_all
 from pipelines.training.student_loop import NetworkTraining, save_whole
+from pipelines.whole_files import write_whole
 
 StageName = Literal["coarse", "fine"]
 STAGES: tuple[StageName, ...] = ("coarse", "fine")

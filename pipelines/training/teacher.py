@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.labels import ORGAN_IDS
-from pipelines.training.jobs import Job, Reporter, TrainingError, write_whole
+from pipelines.training.jobs import Job, Reporter, TrainingError
 from pipelines.training.teacher_dataset import (
     AUGMENTERS_VARIABLE,
     CONFIGURATION,
@@ -19,6 +19,7 @@ from pipelines.training.teacher_dataset import (
     write_json,
 )
 from pipelines.training.worker import MODEL_FILE
+from pipelines.whole_files import write_whole
 
 WEIGHTS_FILE = "weights.pt"
 

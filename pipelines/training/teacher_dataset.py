@@ -21,7 +21,8 @@ from curation.errors import CurationError
 from curation.labels import CLASSES, ORGAN_IDS, TUMOR_ID, is_reserved
 from curation.volumes import decode_geometry, decode_mask, encode_mask
 from pipelines.profiles import TeacherProfile
-from pipelines.training.jobs import JobCase, Reporter, TrainingError, write_whole
+from pipelines.training.jobs import JobCase, Reporter, TrainingError
+from pipelines.whole_files import write_whole
 
 DATASET = "Dataset001_maskledger"
 PLANS = "nnUNetPlans"

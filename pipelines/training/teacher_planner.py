@@ -9,8 +9,8 @@ from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner
 from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
 
 from pipelines.profiles import TeacherProfile
-from pipelines.training.jobs import write_whole
 from pipelines.training.teacher_dataset import AUGMENTERS_VARIABLE
+from pipelines.whole_files import write_whole
 
 
 class ProfilePlanner(ExperimentPlanner):
