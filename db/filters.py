@@ -130,9 +130,7 @@ def _some_class(predicate: str, class_ids: Sequence[int], frame: Frame) -> Condi
             return exists().where(here, of_it, d.verdict == Verdict.ACCEPTED, not_(since))
         case "rejected":
             d, later = aliased(Decision), aliased(Decision)
-            since = exists().where(
-                later.case_id == d.case_id, later.class_id == d.class_id, later.id > d.id
-            )
+            since = exists().where(later.case_id == d.case_id, later.class_id == d.class_id, later.id > d.id)
             return exists().where(
                 d.case_id == Case.id, d.class_id.in_(class_ids), d.verdict == Verdict.REJECTED, not_(since)
             )

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -253,7 +254,11 @@ class MaskVersion(Base):
     voxel_hash: Mapped[str | None] = mapped_column(
         String(64), index=True, comment="BLAKE3 of voxels, shape, affine"
     )
+    incoming_path: Mapped[str | None] = mapped_column(Text, comment="Where the incoming bytes were read")
     revision_id: Mapped[int | None] = mapped_column(ForeignKey("source_revision.id"))
+    restores_id: Mapped[int | None] = mapped_column(
+        ForeignKey("mask_version.id"), comment="Version whose state this one brings back"
+    )
     run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
     author: Mapped[str] = mapped_column(String(200))
     message: Mapped[str] = mapped_column(Text, default="")
@@ -305,6 +310,10 @@ class Annotation(Base):
     evidence: Mapped[Evidence]
     prediction_id: Mapped[int | None] = mapped_column(ForeignKey("prediction.id"), index=True)
     author: Mapped[str | None] = mapped_column(String(200), comment="Who corrected it; NULL unless corrected")
+    # Later versions carry it along while the class keeps its owner, even where others cut into it.
+    drawn_version_id: Mapped[int | None] = mapped_column(
+        ForeignKey("mask_version.id"), comment="Version in which its owner drew it; NULL unless annotated"
+    )
     voxels: Mapped[int] = mapped_column(default=0)
     volume_ml: Mapped[float] = mapped_column(default=0.0, comment="Millilitres")
     bbox: Mapped[list[Any] | None] = mapped_column(
@@ -335,18 +344,21 @@ class ReservedVoxels(Base):
 
 
 class Conflict(Base):
-    """Voxels that were offered to a version and not written, because something else stood there."""
+    """Voxels on which two sides of a merge disagreed: what stands there now, and what was turned away."""
 
     __tablename__ = "conflict"
     __table_args__ = (
         CheckConstraint("voxels > 0", name="voxels_positive"),
-        CheckConstraint("offered BETWEEN 1 AND 14", name="offered_in_table"),
-        CheckConstraint("kept > 0 AND kept <> offered", name="kept_something_else"),
+        CheckConstraint("kept BETWEEN 0 AND 255 AND offered BETWEEN 0 AND 255", name="values_stored"),
+        CheckConstraint("kept <> offered", name="kept_something_else"),
     )
 
     version_id: Mapped[int] = mapped_column(ForeignKey("mask_version.id"), primary_key=True)
-    kept: Mapped[int] = mapped_column(SmallInteger, primary_key=True, comment="Voxel value that stayed")
-    offered: Mapped[int] = mapped_column(SmallInteger, primary_key=True, comment="Class id turned away")
+    kept: Mapped[int] = mapped_column(SmallInteger, primary_key=True, comment="Voxel value that stands")
+    offered: Mapped[int] = mapped_column(SmallInteger, primary_key=True, comment="Voxel value turned away")
+    displaced: Mapped[bool] = mapped_column(
+        primary_key=True, default=False, comment="True: it stood in the parent; false: it was offered to it"
+    )
     voxels: Mapped[int]
     ml: Mapped[float] = mapped_column(comment="Millilitres")
 
@@ -382,6 +394,7 @@ class Prediction(Base):
     model_id: Mapped[int] = mapped_column(ForeignKey("model.id"))
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
     incoming_hash: Mapped[str | None] = mapped_column(String(64), comment="SHA-256 of the bytes that came in")
+    incoming_path: Mapped[str | None] = mapped_column(Text, comment="Where the incoming bytes were read")
     file_hash: Mapped[str] = mapped_column(String(64), comment="SHA-256 of the stored bytes")
     voxel_hash: Mapped[str] = mapped_column(String(64))
     compared_version_id: Mapped[int | None] = mapped_column(
@@ -391,6 +404,16 @@ class Prediction(Base):
     peak_memory_mb: Mapped[float | None] = mapped_column(comment="MB")
     run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
     created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
+
+
+class PredictionPart(Base):
+    """A prediction that was combined from others: which ones."""
+
+    __tablename__ = "prediction_part"
+    __table_args__ = (CheckConstraint("part_id <> prediction_id", name="part_of_another"),)
+
+    prediction_id: Mapped[int] = mapped_column(ForeignKey("prediction.id"), primary_key=True)
+    part_id: Mapped[int] = mapped_column(ForeignKey("prediction.id"), primary_key=True, index=True)
 
 
 class PredictionClass(Base):
@@ -461,6 +484,7 @@ class FindingRow(Base):
     message: Mapped[str] = mapped_column(Text)
     state: Mapped[FindingState] = mapped_column(default=FindingState.OPEN)
     person: Mapped[str | None] = mapped_column(String(200), comment="Who dismissed or fixed it")
+    reason: Mapped[str | None] = mapped_column(Text, comment="Why it was dismissed")
     decided_at: Mapped[datetime | None] = mapped_column(comment="UTC")
 
 
@@ -483,6 +507,9 @@ class Run(Base):
     total: Mapped[int | None] = mapped_column(comment="Items to do; NULL where unknown")
     message: Mapped[str] = mapped_column(Text, default="")
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict, comment="The latest progress event")
+    batches: Mapped[int] = mapped_column(
+        default=0, server_default="0", comment="Batches committed; tells whether one got through"
+    )
     started_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
     finished_at: Mapped[datetime | None] = mapped_column(comment="UTC")
 
@@ -554,6 +581,8 @@ class Member(Base):
     version_id: Mapped[int] = mapped_column(index=True)
     split: Mapped[Split]
     fold: Mapped[int | None] = mapped_column(comment="The fold that validates on it, from 0")
+    patient: Mapped[str | None] = mapped_column(String(600), comment="As it was when it was frozen")
+    licence: Mapped[str | None] = mapped_column(String(200), comment="As it was when it was frozen")
 
 
 class Evaluation(Base):
@@ -580,6 +609,63 @@ class Evaluation(Base):
     seconds: Mapped[float | None] = mapped_column(comment="Wall time of the prediction, s")
     peak_memory_mb: Mapped[float | None] = mapped_column(comment="MB")
     run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
+
+
+class Retraction(Base):
+    """A model, run, prediction or source revision that was found bad: its labels count no more."""
+
+    __tablename__ = "retraction"
+    __table_args__ = (
+        CheckConstraint(
+            "CASE WHEN model_id IS NULL THEN 0 ELSE 1 END + CASE WHEN run_id IS NULL THEN 0 ELSE 1 END"
+            " + CASE WHEN prediction_id IS NULL THEN 0 ELSE 1 END"
+            " + CASE WHEN revision_id IS NULL THEN 0 ELSE 1 END = 1",
+            name="of_one_thing",
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int | None] = mapped_column(ForeignKey("model.id"), index=True)
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"), index=True)
+    prediction_id: Mapped[int | None] = mapped_column(ForeignKey("prediction.id"), index=True)
+    revision_id: Mapped[int | None] = mapped_column(ForeignKey("source_revision.id"), index=True)
+    include_accepted: Mapped[bool] = mapped_column(comment="Whether accepted classes were taken out, too")
+    reason: Mapped[str] = mapped_column(Text)
+    person: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
+
+
+class Taint(Base):
+    """A frozen dataset or a model that descends from something retracted."""
+
+    __tablename__ = "taint"
+    __table_args__ = (
+        CheckConstraint("(dataset_version_id IS NULL) <> (model_id IS NULL)", name="of_one_thing"),
+        UniqueConstraint("retraction_id", "dataset_version_id"),
+        UniqueConstraint("retraction_id", "model_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    retraction_id: Mapped[int] = mapped_column(ForeignKey("retraction.id"))
+    dataset_version_id: Mapped[int | None] = mapped_column(ForeignKey("dataset_version.id"), index=True)
+    model_id: Mapped[int | None] = mapped_column(ForeignKey("model.id"), index=True)
+
+
+class Tombstone(Base):
+    """A case whose data were purged: nothing of it is kept but this, so that it is never taken in again."""
+
+    __tablename__ = "tombstone"
+    __table_args__ = (CheckConstraint("files >= 0 AND bytes >= 0", name="deleted_not_negative"),)
+
+    case_id: Mapped[int] = mapped_column(ForeignKey("case.id"), primary_key=True)
+    patient_digest: Mapped[str] = mapped_column(
+        String(64), index=True, comment="SHA-256 of the patient's identity, which itself is gone"
+    )
+    reason: Mapped[str] = mapped_column(Text)
+    person: Mapped[str] = mapped_column(String(200))
+    files: Mapped[int] = mapped_column(comment="Stored files deleted")
+    bytes: Mapped[int] = mapped_column(BigInteger, comment="Bytes of them")
     created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
 
 

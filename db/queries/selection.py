@@ -146,7 +146,11 @@ def _nearest(session: Session, name: str) -> str:
     )
     addresses = {known: f"{source}/{known}" for known, source in rows}
     near = difflib.get_close_matches(name, addresses, n=1)
-    return f": did you mean '{addresses[near[0]]}'?" if near else "; `maskledger cases all` lists those there are"
+    return (
+        f": did you mean '{addresses[near[0]]}'?"
+        if near
+        else "; `maskledger cases all` lists those there are"
+    )
 
 
 def count(session: Session, query: str | Node = "", *, snapshot: Snapshot = NEWEST) -> int:

@@ -85,12 +85,13 @@ class ReservedRow:
 
 @dataclass(frozen=True)
 class ConflictRow:
-    """Voxels of class `offered` that were not written because `kept` stood there."""
+    """Voxels where `kept` stands and `offered` was turned away; `displaced`: it stood in the parent."""
 
     kept: int
     offered: int
     voxels: int
     ml: float
+    displaced: bool
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ def version_detail(session: Session, version_id: int) -> VersionDetail:
         .order_by(ReservedVoxels.value)
     )
     conflicts = session.execute(
-        select(Conflict.kept, Conflict.offered, Conflict.voxels, Conflict.ml)
+        select(Conflict.kept, Conflict.offered, Conflict.voxels, Conflict.ml, Conflict.displaced)
         .where(Conflict.version_id == version_id)
         .order_by(Conflict.voxels.desc(), Conflict.kept, Conflict.offered)
     )

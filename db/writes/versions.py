@@ -39,7 +39,10 @@ class StaleParentError(CurationError):
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotationValues:
-    """What is known of one class; units and rules as in `db.models.Annotation`."""
+    """What is known of one class; units and rules as in `db.models.Annotation`.
+
+    `drawn_version_id` None means for an annotated class: drawn in the very version that this is written with.
+    """
 
     class_id: int
     status: Status
@@ -57,16 +60,21 @@ class AnnotationValues:
     mean_hu: float | None = None
     std_hu: float | None = None
     class_hash: str | None = None
+    drawn_version_id: int | None = None
 
 
 @dataclass(frozen=True)
 class ConflictValues:
-    """Voxels of class `offered` that were not written because `kept` stood there, and their millilitres."""
+    """Voxels where `kept` stands and `offered` was turned away, and their millilitres.
+
+    `displaced`: the value turned away stood in the parent; else it was offered and not taken.
+    """
 
     kept: int
     offered: int
     voxels: int
     ml: float
+    displaced: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +99,8 @@ class NewVersion:
     findings: Sequence[Finding] = ()
     revision_id: int | None = None
     run_id: int | None = None
+    incoming_path: str | None = None
+    restores_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,9 @@ def add_version(session: Session, case_id: int, parent_id: int | None, new: NewV
             "incoming_hash": new.incoming_hash,
             "file_hash": new.file_hash,
             "voxel_hash": new.voxel_hash,
+            "incoming_path": new.incoming_path,
             "revision_id": new.revision_id,
+            "restores_id": new.restores_id,
             "run_id": new.run_id,
             "author": new.author,
             "message": new.message,
@@ -159,12 +171,12 @@ def add_version(session: Session, case_id: int, parent_id: int | None, new: NewV
         [
             {
                 "version_id": version_id, "kept": int(c.kept), "offered": int(c.offered),
-                "voxels": int(c.voxels), "ml": float(c.ml),
+                "displaced": c.displaced, "voxels": int(c.voxels), "ml": float(c.ml),
             }
             for c in new.conflicts
         ],
     )  # fmt: skip
-    insert_all(session, FindingRow, [_finding_row(version_id, f) for f in new.findings])
+    _add_findings(session, version_id, parent_id, new)
     # On the table, not the class: no session holds cases, so none has to be looked for and brought up to date.
     moved = session.execute(
         update(_CASE)
@@ -217,18 +229,50 @@ def _annotation_row(version_id: int, a: AnnotationValues) -> dict[str, object]:
         "mean_hu": float(a.mean_hu) if a.mean_hu is not None else None,
         "std_hu": float(a.std_hu) if a.std_hu is not None else None,
         "class_hash": a.class_hash,
+        "drawn_version_id": (a.drawn_version_id or version_id) if a.class_hash is not None else None,
     }
 
 
-def _finding_row(version_id: int, finding: Finding) -> dict[str, object]:
+def _add_findings(session: Session, version_id: int, parent_id: int | None, new: NewVersion) -> None:
+    """Book what the checks noticed; what a person dismissed stays dismissed while the class is unchanged."""
+    settled = _settled_findings(session, parent_id, new) if new.findings and parent_id else {}
+    still_open = {"state": FindingState.OPEN, "person": None, "reason": None, "decided_at": None}
+    insert_all(
+        session, FindingRow,
+        [
+            {
+                "version_id": version_id, "class_id": f.class_id, "check": f.check, "severity": f.severity,
+                "value": float(f.value), "limit": float(f.limit), "message": f.message,
+                **settled.get((f.check, f.class_id), still_open),
+            }
+            for f in new.findings
+        ],
+    )  # fmt: skip
+
+
+def _settled_findings(
+    session: Session, parent_id: int, new: NewVersion
+) -> dict[tuple[str, int | None], dict[str, object]]:
+    """Findings of the parent that are not open, by check and class, where what they judge is unchanged."""
+    rows = session.execute(
+        select(FindingRow).where(FindingRow.version_id == parent_id, FindingRow.state != FindingState.OPEN)
+    ).scalars()
+    found = {(row.check, row.class_id): row for row in rows}
+    if not found:
+        return {}
+    before: dict[int | None, str | None] = {
+        row.class_id: row.class_hash
+        for row in session.execute(
+            select(Annotation.class_id, Annotation.class_hash).where(Annotation.version_id == parent_id)
+        )
+    }
+    before[None] = session.scalar(select(MaskVersion.voxel_hash).where(MaskVersion.id == parent_id))
+    now: dict[int | None, str | None] = {a.class_id: a.class_hash for a in new.annotations}
+    now[None] = new.voxel_hash
     return {
-        "version_id": version_id,
-        "class_id": finding.class_id,
-        "check": finding.check,
-        "severity": finding.severity,
-        "value": float(finding.value),
-        "limit": float(finding.limit),
-        "message": finding.message,
+        key: {"state": row.state, "person": row.person, "reason": row.reason, "decided_at": row.decided_at}
+        for key, row in found.items()
+        if before[row.class_id] == now[row.class_id]
     }
 
 
@@ -259,11 +303,18 @@ def add_decision(
     )
 
 
-def decide_finding(session: Session, finding_id: int, state: FindingState, *, person: str) -> None:
+def decide_finding(
+    session: Session, finding_id: int, state: FindingState, *, person: str, reason: str = ""
+) -> None:
     """Dismiss a finding, call it fixed, or open it again."""
     decided = state is not FindingState.OPEN
     session.execute(
         update(FindingRow)
         .where(FindingRow.id == finding_id)
-        .values(state=state, person=person if decided else None, decided_at=utc_now() if decided else None)
+        .values(
+            state=state,
+            person=person if decided else None,
+            reason=reason if decided else None,
+            decided_at=utc_now() if decided else None,
+        )
     )

@@ -85,7 +85,8 @@ def add_model_prediction(
         voxel_hash=digest("predicted voxels"),
         classes=[
             writes.PredictionClassValues(
-                class_id=resolve_class(name).id, **({"voxels": 100, "volume_ml": 0.6} | dict(said))  # type: ignore[arg-type]
+                class_id=resolve_class(name).id,
+                **({"voxels": 100, "volume_ml": 0.6} | dict(said)),  # type: ignore[arg-type]
             )
             for name, said in classes.items()
         ],

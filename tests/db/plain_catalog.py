@@ -209,7 +209,9 @@ def random_catalog(session: Session, seed: int) -> tuple[list[PlainCase], dict[i
     """
     r = random.Random(seed)
     now = {"created_at": START}
-    session.execute(insert(Source), [{"id": i, "name": n, "licence": li, **now} for i, (n, li) in _SOURCES.items()])
+    session.execute(
+        insert(Source), [{"id": i, "name": n, "licence": li, **now} for i, (n, li) in _SOURCES.items()]
+    )
     session.execute(
         insert(SourceRevision),
         [
@@ -249,7 +251,16 @@ def _random_case(session: Session, r: random.Random, case_id: int, source_id: in
     licence = r.choice([None, "CC0"])
     session.execute(
         insert(Case),
-        [{"id": case_id, "source_id": source_id, "name": name, "role": role, "patient": patient, "licence": licence}],
+        [
+            {
+                "id": case_id,
+                "source_id": source_id,
+                "name": name,
+                "role": role,
+                "patient": patient,
+                "licence": licence,
+            }
+        ],
     )
     predictions = []
     for i in range(r.randint(0, 3)):
@@ -261,7 +272,15 @@ def _random_case(session: Session, r: random.Random, case_id: int, source_id: in
         plain = PlainPrediction(100 * case_id + i, r.choice([1, 2]), classes)
         session.execute(
             insert(Prediction),
-            [{"id": plain.id, "case_id": case_id, "model_id": plain.model, "file_hash": "", "voxel_hash": ""}],
+            [
+                {
+                    "id": plain.id,
+                    "case_id": case_id,
+                    "model_id": plain.model,
+                    "file_hash": "",
+                    "voxel_hash": "",
+                }
+            ],
         )
         if classes:
             session.execute(
@@ -288,7 +307,15 @@ def _random_case(session: Session, r: random.Random, case_id: int, source_id: in
         )  # fmt: skip
         decisions.append((c, class_hash, verdict))
     return PlainCase(
-        case_id, source, name, role.value, patient, licence or source_licence or "", versions, predictions, decisions
+        case_id,
+        source,
+        name,
+        role.value,
+        patient,
+        licence or source_licence or "",
+        versions,
+        predictions,
+        decisions,
     )
 
 
@@ -342,7 +369,9 @@ def _random_annotations(r: random.Random, prediction_ids: list[int]) -> dict[int
     for class_id in CLASS_IDS:
         status = r.choice(list(Status)) if r.random() < stray else usual
         is_drawn = status is Status.ANNOTATED
-        origin = r.choice([o for o in Origin if prediction_ids or o is not Origin.PSEUDO]) if is_drawn else None
+        origin = (
+            r.choice([o for o in Origin if prediction_ids or o is not Origin.PSEUDO]) if is_drawn else None
+        )
         voxels = r.randint(1, 4) if is_drawn else 0
         rows[class_id] = {
             "status": status,

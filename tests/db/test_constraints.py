@@ -44,11 +44,16 @@ WORLD: dict[str, list[dict[str, Any]]] = {
         }
     ],
     "model": [{"id": 1, "name": "teacher", "kind": "teacher"}],
-    "prediction": [{"id": 1, "case_id": 1, "model_id": 1, "file_hash": HASH, "voxel_hash": HASH}],
+    "prediction": [
+        {"id": n, "case_id": 1, "model_id": 1, "file_hash": HASH, "voxel_hash": HASH} for n in (1, 2)
+    ],
+    "prediction_part": [{"prediction_id": 2, "part_id": 1}],
     "prediction_class": [{"prediction_id": 1, "class_id": 1, "voxels": 0, "volume_ml": 0.0}],
     "annotation": [{"version_id": 10, "class_id": 1, "status": "missing", "evidence": "default"}],
     "reserved_voxels": [{"version_id": 10, "value": 200, "voxels": 5, "volume_ml": 0.1}],
-    "conflict": [{"version_id": 10, "kept": 14, "offered": 4, "voxels": 5, "ml": 0.1}],
+    "conflict": [
+        {"version_id": 10, "kept": 14, "offered": 4, "displaced": False, "voxels": 5, "ml": 0.1}
+    ],
     "finding": [
         {
             "id": 1, "version_id": 10, "class_id": 1, "check": "touches_border", "severity": "info",
@@ -65,6 +70,14 @@ WORLD: dict[str, list[dict[str, Any]]] = {
             "id": 1, "model_id": 1, "prediction_id": 1, "reference_version_id": 10, "case_id": 1,
             "class_id": 1, "protocol": "flare23", "implementation": "ours", "dsc": 0.5, "nsd": 0.5,
         }
+    ],
+    "retraction": [{"id": 1, "model_id": 1, "include_accepted": False, "reason": "r", "person": "me"}],
+    "taint": [
+        {"id": 1, "retraction_id": 1, "dataset_version_id": 1},
+        {"id": 2, "retraction_id": 1, "model_id": 1},
+    ],
+    "tombstone": [
+        {"case_id": 2, "patient_digest": HASH, "reason": "r", "person": "me", "files": 0, "bytes": 0}
     ],
     "event": [{"id": 1, "author": "me", "action": "ingest", "program_version": "1"}],
 }  # fmt: skip
@@ -116,10 +129,9 @@ FORBIDDEN: list[tuple[str, str, dict[str, Any]]] = [
     *(("ck_reserved_voxels_value_reserved", "reserved_voxels", {"value": v}) for v in (14, 199, 240, 254)),
     ("ck_reserved_voxels_voxels_positive", "reserved_voxels", {"value": 201, "voxels": 0}),
     ("ck_conflict_voxels_positive", "conflict", {"offered": 5, "voxels": 0}),
-    ("ck_conflict_offered_in_table", "conflict", {"offered": 0}),
-    ("ck_conflict_offered_in_table", "conflict", {"offered": 200}),
+    ("ck_conflict_values_stored", "conflict", {"offered": 256}),
+    ("ck_conflict_values_stored", "conflict", {"kept": -1}),
     ("ck_conflict_kept_something_else", "conflict", {"kept": 4}),
-    ("ck_conflict_kept_something_else", "conflict", {"kept": 0}),
     ("ck_model_kind", "model", {"id": 9, "name": "n", "kind": "oracle"}),
     ("ck_prediction_class_class_in_table", "prediction_class", {"class_id": 15}),
     ("ck_prediction_class_volume_not_negative", "prediction_class", {"class_id": 2, "voxels": -1}),
@@ -142,7 +154,11 @@ FORBIDDEN: list[tuple[str, str, dict[str, Any]]] = [
     ("ck_run_finished_unless_running", "run", {"id": 9, "finished_at": NOW}),
     ("ck_run_item_state", "run_item", {"id": 9, "state": "skipped"}),
     ("ck_dataset_version_number_from_one", "dataset_version", {"id": 9, "number": 0}),
-    ("ck_dataset_version_share_or_folds", "dataset_version", {"id": 9, "number": 2, "val_share": 0.2, "folds": 5}),
+    (
+        "ck_dataset_version_share_or_folds",
+        "dataset_version",
+        {"id": 9, "number": 2, "val_share": 0.2, "folds": 5},
+    ),
     ("ck_dataset_version_val_share_in_range", "dataset_version", {"id": 9, "number": 2, "val_share": 1.0}),
     ("ck_dataset_version_val_share_in_range", "dataset_version", {"id": 9, "number": 2, "val_share": -0.1}),
     ("ck_dataset_version_folds_from_two", "dataset_version", {"id": 9, "number": 2, "folds": 1}),
@@ -152,6 +168,15 @@ FORBIDDEN: list[tuple[str, str, dict[str, Any]]] = [
     ("ck_evaluation_protocol_known", "evaluation", {"id": 9, "class_id": 2, "protocol": "ours"}),
     ("ck_evaluation_scores_in_range", "evaluation", {"id": 9, "class_id": 2, "dsc": 1.1}),
     ("ck_evaluation_scores_in_range", "evaluation", {"id": 9, "class_id": 2, "nsd": -0.1}),
+    ("ck_prediction_part_part_of_another", "prediction_part", {"prediction_id": 1}),
+    ("ck_retraction_of_one_thing", "retraction", {"id": 9, "run_id": 1}),
+    ("ck_retraction_of_one_thing", "retraction", {"id": 9, "model_id": None}),
+    ("ck_taint_of_one_thing", "taint", {"id": 9, "model_id": 1}),
+    ("ck_taint_of_one_thing", "taint", {"id": 9, "dataset_version_id": None}),
+    ("ck_tombstone_deleted_not_negative", "tombstone", {"case_id": 1, "files": -1}),
+    ("ck_tombstone_deleted_not_negative", "tombstone", {"case_id": 1, "bytes": -1}),
+    ("uq_taint_retraction_id_dataset_version_id", "taint", {"id": 9}),
+    ("uq_taint_retraction_id_model_id", "taint", {"id": 9, "dataset_version_id": None, "model_id": 1}),
     ("uq_source_name", "source", {"id": 9}),
     ("uq_source_revision_source_id_name", "source_revision", {"id": 9}),
     ("uq_case_source_id_name", "case", {"id": 9}),
@@ -167,7 +192,11 @@ FORBIDDEN: list[tuple[str, str, dict[str, Any]]] = [
     # References to nothing.
     ("fk_case_source_id_source", "case", {"id": 9, "name": "n", "source_id": 99}),
     ("fk_annotation_version_id_mask_version", "annotation", {"version_id": 99}),
-    ("fk_annotation_prediction_id_prediction", "annotation", DRAWN | {"origin": "pseudo", "prediction_id": 99}),
+    (
+        "fk_annotation_prediction_id_prediction",
+        "annotation",
+        DRAWN | {"origin": "pseudo", "prediction_id": 99},
+    ),
 ]
 
 # Only there to be referred to: (case_id, id) is unique because id is.
@@ -192,7 +221,9 @@ def world(request: pytest.FixtureRequest, make_database_url: Callable[..., str])
 
 
 @pytest.mark.parametrize(("constraint", "table", "change"), FORBIDDEN)
-def test_a_forbidden_row_is_refused(world: Catalog, constraint: str, table: str, change: dict[str, Any]) -> None:
+def test_a_forbidden_row_is_refused(
+    world: Catalog, constraint: str, table: str, change: dict[str, Any]
+) -> None:
     with pytest.raises(IntegrityError) as refusal, world.writing() as session:
         _insert(session, table, WORLD[table][0] | change)
     assert _names(str(refusal.value.orig), constraint, world)

@@ -33,7 +33,9 @@ def cohort(request: pytest.FixtureRequest, make_database_url: Callable[..., str]
             findings=[Finding("touches_border", Severity.WARNING, 2, 1.0, 0.0, "right kidney is cut off")],
         )  # fmt: skip
         first = add_case(session, "filled", drawn("liver"), source="FLARE")
-        prediction = add_model_prediction(session, first.case_id, spleen={"confidence": 0.4, "agreement": 0.3})
+        prediction = add_model_prediction(
+            session, first.case_id, spleen={"confidence": 0.4, "agreement": 0.3}
+        )
         writes.add_version(
             session, first.case_id, first.id,
             version(
@@ -108,17 +110,28 @@ def test_an_accepted_class_stays_accepted_only_while_it_is_unchanged(catalog: Ca
     with catalog.writing() as session:
         first = add_case(session, "a", drawn("liver"))
         writes.add_decision(
-            session, first.case_id, 1, digest("liver original"), Verdict.ACCEPTED, reason="good", person="reader"
+            session,
+            first.case_id,
+            1,
+            digest("liver original"),
+            Verdict.ACCEPTED,
+            reason="good",
+            person="reader",
         )
     with catalog.reading() as session:
         assert queries.count(session, "accepted liver") == 1
     with catalog.writing() as session:
-        second = writes.add_version(session, first.case_id, first.id, version(drawn("liver"), drawn("spleen")))
+        second = writes.add_version(
+            session, first.case_id, first.id, version(drawn("liver"), drawn("spleen"))
+        )
     with catalog.reading() as session:
         assert queries.count(session, "accepted liver") == 1
     with catalog.writing() as session:
         writes.add_version(
-            session, first.case_id, second.id, version(drawn("liver", Origin.CORRECTED, class_hash=digest("new")))
+            session,
+            first.case_id,
+            second.id,
+            version(drawn("liver", Origin.CORRECTED, class_hash=digest("new"))),
         )
     with catalog.reading() as session:
         assert queries.count(session, "accepted liver") == 0
@@ -152,10 +165,12 @@ def test_a_pseudo_label_is_stale_once_its_model_has_predicted_anew(catalog: Cata
         (r'"*\\*"', ["g\\h"]),
         ('"A*"', ["AB"]),
         ('"*"', ["AB", "a%b", "aXb1", "a_b1", "c[x]", "cx", "d?", "e*f", "eXf", "g\\h"]),
-        ("\"' or 1=1 --\"", []),
+        ('"\' or 1=1 --"', []),
     ],
 )
-def test_only_the_star_is_a_wildcard_and_case_matters(catalog: Catalog, pattern: str, found: list[str]) -> None:
+def test_only_the_star_is_a_wildcard_and_case_matters(
+    catalog: Catalog, pattern: str, found: list[str]
+) -> None:
     with catalog.writing() as session:
         for name in ("AB", "a%b", "a_b1", "aXb1", "c[x]", "cx", "d?", "e*f", "eXf", "g\\h"):
             add_case(session, name)

@@ -32,14 +32,22 @@ def members(catalog: Catalog) -> list[MemberValues]:
     ]
 
 
-def test_a_frozen_dataset_is_read_back_as_it_was_frozen(catalog: Catalog, members: list[MemberValues]) -> None:
+def test_a_frozen_dataset_is_read_back_as_it_was_frozen(
+    catalog: Catalog, members: list[MemberValues]
+) -> None:
     with catalog.writing() as session:
         assert _freeze(session, members, "a") == 1
     with catalog.reading() as session:
         row = queries.dataset_version(session, "strong@1")
         values = member_values(session, row.id)
         shown = queries.members(session, row.id)
-    assert (row.address, row.query, row.seed, row.author, row.message) == ("strong@1", "strong", 7, "me", "why")
+    assert (row.address, row.query, row.seed, row.author, row.message) == (
+        "strong@1",
+        "strong",
+        7,
+        "me",
+        "why",
+    )
     assert (row.val_share, row.folds, row.members, row.val) == (0.2, None, 3, 1)
     assert row.origins == (Origin.ORIGINAL, Origin.CORRECTED)
     assert values == sorted(members, key=lambda m: m.case_id)
@@ -74,14 +82,18 @@ def test_folds_are_kept_per_member(catalog: Catalog, members: list[MemberValues]
 
 @pytest.mark.parametrize("name", ["", "a/b", "a@1"])
 def test_names_that_could_not_be_addressed_are_refused(catalog: Catalog, name: str) -> None:
-    with pytest.raises(UsageError, match="may not be empty or contain '/' or '@'"), catalog.writing() as session:
-        writes.freeze_dataset(
-            session, name, "q", [], origins=[], seed=0, manifest_hash="a" * 64, author="me"
-        )
+    with (
+        pytest.raises(UsageError, match="may not be empty or contain '/' or '@'"),
+        catalog.writing() as session,
+    ):
+        writes.freeze_dataset(session, name, "q", [], origins=[], seed=0, manifest_hash="a" * 64, author="me")
 
 
 def test_an_empty_dataset_is_refused(catalog: Catalog) -> None:
-    with pytest.raises(UsageError, match="would be empty: no case answers 'strong'"), catalog.writing() as session:
+    with (
+        pytest.raises(UsageError, match="would be empty: no case answers 'strong'"),
+        catalog.writing() as session,
+    ):
         _freeze(session, [], "a")
 
 

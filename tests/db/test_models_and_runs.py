@@ -56,8 +56,17 @@ def test_a_trained_model_is_read_back_with_its_dataset_and_settings(catalog: Cat
         row = queries.model(session, "teacher")
         assert queries.model(session, "student") is None
     assert row is not None
-    assert (row.kind, row.dataset, row.profile, row.origins) == ("teacher", "strong@1", {"epochs": 2}, ["original"])
-    assert (row.weights_path, row.metrics, row.curves) == ("models/teacher", {"dsc": 0.5}, [{"epoch": 0, "loss": 1.0}])
+    assert (row.kind, row.dataset, row.profile, row.origins) == (
+        "teacher",
+        "strong@1",
+        {"epochs": 2},
+        ["original"],
+    )
+    assert (row.weights_path, row.metrics, row.curves) == (
+        "models/teacher",
+        {"dsc": 0.5},
+        [{"epoch": 0, "loss": 1.0}],
+    )
 
 
 def test_a_model_name_is_given_once(catalog: Catalog) -> None:
@@ -110,7 +119,10 @@ def test_scoring_again_replaces_the_scores_of_that_protocol_only(catalog: Catalo
         _score(session, "a", 0.2, 0.2, protocol="known")
         _score(session, "a", 0.9, 0.9)
     with catalog.reading() as session:
-        assert [(r.protocol, r.dsc) for r in queries.evaluations(session)] == [("flare23", 0.9), ("known", 0.2)]
+        assert [(r.protocol, r.dsc) for r in queries.evaluations(session)] == [
+            ("flare23", 0.9),
+            ("known", 0.2),
+        ]
 
 
 def _start(session: Session, key: str | None = None) -> int:
@@ -133,7 +145,12 @@ def test_a_run_is_booked_from_start_to_end(catalog: Catalog) -> None:
         refused = queries.run_items(session, run, state=ItemState.REFUSED)
         assert queries.runs(session, stage="ingest") == []
         assert len(queries.run_items(session, run)) == 2
-    assert (row.state, row.message, row.total, row.items) == ("done", "1 done, 1 refused", 3, {"done": 1, "refused": 1})
+    assert (row.state, row.message, row.total, row.items) == (
+        "done",
+        "1 done, 1 refused",
+        3,
+        {"done": 1, "refused": 1},
+    )
     assert row.finished_at is not None
     assert row.started_at <= row.finished_at <= datetime.now(UTC)
     assert [(i.subject, i.reason) for i in refused] == [("a.nii.gz", "no NIfTI")]
@@ -156,7 +173,12 @@ def test_the_log_says_who_did_what_the_newest_first(catalog: Catalog) -> None:
     with catalog.writing() as session:
         writes.add_event(session, author="me", action="init", program_version="0.1")
         writes.add_event(
-            session, author="you", action="ingest", subject="KiTS", parameters={"jobs": 2}, program_version="0.1"
+            session,
+            author="you",
+            action="ingest",
+            subject="KiTS",
+            parameters={"jobs": 2},
+            program_version="0.1",
         )
     with catalog.reading() as session:
         rows = queries.events(session)
@@ -193,7 +215,9 @@ def test_a_dismissed_finding_no_longer_flags_its_case(catalog: Catalog) -> None:
 
 def test_every_file_that_a_row_needs_is_named_once(catalog: Catalog) -> None:
     with catalog.writing() as session:
-        ref = add_case(session, "a", drawn("liver"), file_hash="1" * 64, incoming_hash="2" * 64, reserved={200: 5})
+        ref = add_case(
+            session, "a", drawn("liver"), file_hash="1" * 64, incoming_hash="2" * 64, reserved={200: 5}
+        )
         add_case(session, "b", file_hash=None, voxel_hash=None, incoming_hash=None)
         add_model_prediction(session, ref.case_id, "teacher", liver={})
     with catalog.reading() as session:

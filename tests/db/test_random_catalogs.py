@@ -110,7 +110,10 @@ def test_compiled_queries_equal_a_plain_reading_over_random_catalogs(
         for i, tree in enumerate(trees):
             snapshot = SNAPSHOTS[i % len(SNAPSHOTS)]
             expected = sorted(
-                (c.source, c.name) for c in cases for v in versions_of(c, snapshot, members) if holds(tree, c, v)
+                (c.source, c.name)
+                for c in cases
+                for v in versions_of(c, snapshot, members)
+                if holds(tree, c, v)
             )
             found = queries.case_refs(session, tree, snapshot=snapshot)
             assert [ref.address for ref in found] == [f"{s}/{n}" for s, n in expected], format_query(tree)
@@ -124,9 +127,7 @@ def test_counts_equal_a_plain_count_over_random_catalogs(scratch: Catalog, seed:
     with Session(for_writing(scratch.engine)) as session:
         cases, members = random_catalog(session, seed)
         for snapshot in SNAPSHOTS:
-            found = [
-                (c, v) for c in cases for v in versions_of(c, snapshot, members) if holds(tree, c, v)
-            ]
+            found = [(c, v) for c in cases for v in versions_of(c, snapshot, members) if holds(tree, c, v)]
             census = queries.census(session, tree, snapshot=snapshot)
             labels = [sum(row["status"] == "annotated" for row in v.annotations.values()) for _, v in found]
             assert census.cases == len(found)
@@ -149,8 +150,12 @@ def test_counts_equal_a_plain_count_over_random_catalogs(scratch: Catalog, seed:
                     v.annotations[1]["status"] == "annotated" for v in of_it
                 )
             for row in queries.cases(session, tree, snapshot=snapshot):
-                (c, v), = ((c, v) for c, v in found if c.id == row.id)
-                assert (row.version, row.version_id, row.labels) == (v.number, v.id, labels[found.index((c, v))])
+                ((c, v),) = ((c, v) for c, v in found if c.id == row.id)
+                assert (row.version, row.version_id, row.labels) == (
+                    v.number,
+                    v.id,
+                    labels[found.index((c, v))],
+                )
                 for name in ("complete", "strong", "flagged", "stale"):
                     assert getattr(row, name) == flag_holds(name, c, v)
                 assert [a["status"] for a in row.classes.values()] == [

@@ -36,6 +36,46 @@ def test_a_database_goes_up_down_and_up_again(empty_url: str) -> None:
     engine.dispose()
 
 
+def test_the_ledgers_migration_keeps_conflicts_and_says_since_when_a_class_has_its_owner(
+    empty_url: str,
+) -> None:
+    migrate(empty_url, "0001")
+    engine = open_engine(empty_url)
+    grid = "4, 5, 6, 1.0, 1.0, 1.0, 'RAS', '[]'"
+    with engine.execution_options(catalog_writer=True).begin() as connection:
+        for statement in (
+            "INSERT INTO source (id, name, created_at) VALUES (1, 'S', '2026-01-01')",
+            'INSERT INTO "case" (id, source_id, name, patient, role, extra, created_at)'
+            " VALUES (1, 1, 'A', 'S/A', 'train', '{}', '2026-01-01')",
+            *(
+                "INSERT INTO mask_version (id, case_id, number, parent_id, kind, author, message, created_at,"
+                " shape_x, shape_y, shape_z, spacing_x, spacing_y, spacing_z, orientation, affine)"
+                f" VALUES ({n}, 1, {n}, {n - 1 or 'NULL'}, 'ingested', 'Ada', '', '2026-01-01', {grid})"
+                for n in (1, 2, 3)
+            ),
+            *(
+                "INSERT INTO annotation (version_id, class_id, status, origin, evidence, voxels, volume_ml,"
+                f" touches_border, class_hash) VALUES ({n}, {c}, 'annotated', 'original', 'voxels', 5, 0.1,"
+                f" false, '{n}')"
+                for n, c in ((1, 1), (2, 1), (2, 3), (3, 1), (3, 3))
+            ),
+            "INSERT INTO conflict (version_id, kept, offered, voxels, ml) VALUES (2, 14, 3, 7, 0.2)",
+        ):
+            connection.execute(text(statement))
+    migrate(empty_url)
+    with engine.connect() as connection:
+        drawn = "SELECT version_id, class_id, drawn_version_id FROM annotation ORDER BY version_id, class_id"
+        assert [tuple(row) for row in connection.execute(text(drawn))] == [
+            (1, 1, 1), (2, 1, 1), (2, 3, 2), (3, 1, 1), (3, 3, 2),
+        ]  # fmt: skip
+        conflicts = connection.execute(text("SELECT kept, offered, displaced, voxels FROM conflict")).all()
+        assert [tuple(row) for row in conflicts] == [(14, 3, False, 7)]
+    migrate(empty_url, "0001")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT kept, offered, voxels FROM conflict")).all() == [(14, 3, 7)]
+    engine.dispose()
+
+
 def test_migrating_a_current_database_changes_nothing(catalog_url: str) -> None:
     migrate(catalog_url)
     engine = open_engine(catalog_url)
@@ -51,7 +91,9 @@ def _constraints(engine: Engine) -> dict[str, Any]:
         for check in look.get_check_constraints(table):
             found[str(check["name"])] = check["sqltext"]
         for key in look.get_foreign_keys(table):
-            found[str(key["name"])] = (key["constrained_columns"], key["referred_table"], key["referred_columns"])
+            # SQLAlchemy reads no name of a reference that stands beside its column on SQLite.
+            named = key["name"] or f"fk_{table}_{key['constrained_columns'][0]}_{key['referred_table']}"
+            found[str(named)] = (key["constrained_columns"], key["referred_table"], key["referred_columns"])
         for unique in look.get_unique_constraints(table):
             found[str(unique["name"])] = unique["column_names"]
     return found
@@ -133,14 +175,16 @@ def test_an_older_catalog_is_refused_with_the_command_that_migrates_it(
 ) -> None:
     later = [*schema.known_revisions(), "9998"]
     monkeypatch.setattr(schema, "known_revisions", lambda: later)
-    with pytest.raises(CatalogVersionError, match=r"older maskledger \(schema 0001, this program has 9998\)"):
+    with pytest.raises(CatalogVersionError, match=r"older maskledger \(schema 0002, this program has 9998\)"):
         Catalog.open(catalog_url)
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "catalog.db"
     path.write_text("dear diary, " * 100)
-    with pytest.raises(DatabaseUnreachableError, match=r"catalog\.db: file is not a database; check the path"):
+    with pytest.raises(
+        DatabaseUnreachableError, match=r"catalog\.db: file is not a database; check the path"
+    ):
         Catalog.open(f"sqlite:///{path}")
 
 

@@ -74,7 +74,10 @@ def test_a_misspelt_name_is_met_with_the_nearest(catalog: Catalog) -> None:
     with catalog.writing() as session:
         add_case(session, "case_00012")
         add_case(session, "case_00345")
-    with catalog.reading() as session, pytest.raises(UnknownCaseError, match="did you mean 'KiTS/case_00012'"):
+    with (
+        catalog.reading() as session,
+        pytest.raises(UnknownCaseError, match="did you mean 'KiTS/case_00012'"),
+    ):
         queries.resolve(session, "case_0012")
 
 
@@ -87,9 +90,20 @@ def test_a_row_tells_everything_a_list_shows(catalog: Catalog) -> None:
         )
     with catalog.reading() as session:
         (row,) = queries.cases(session, "has liver")
-    assert (row.address, row.source, row.name, row.version, row.kind) == ("KiTS/a", "KiTS", "a", 1, "ingested")
+    assert (row.address, row.source, row.name, row.version, row.kind) == (
+        "KiTS/a",
+        "KiTS",
+        "a",
+        1,
+        "ingested",
+    )
     assert (row.labels, row.organs, row.role, row.patient, row.licence) == (2, 1, Role.TEST, "p7", "CC BY")
-    assert (row.shape, row.spacing_mm, row.slices, row.image_path) == ((4, 5, 6), (1.0, 2.0, 3.0), 6, "a.nii.gz")
+    assert (row.shape, row.spacing_mm, row.slices, row.image_path) == (
+        (4, 5, 6),
+        (1.0, 2.0, 3.0),
+        6,
+        "a.nii.gz",
+    )
     assert len(row.classes) == 14
     assert row.classes["liver"] == {"status": "annotated", "origin": "original"}
     assert row.classes["tumor"] == {"status": "annotated", "origin": "corrected"}

@@ -19,7 +19,9 @@ from db.writes import AnnotationValues, ConflictValues, StaleParentError
 def test_a_case_gets_versions_numbered_from_one_each_with_its_parent(catalog: Catalog) -> None:
     with catalog.writing() as session:
         first = add_case(session, "case_00000", drawn("liver"))
-        second = writes.add_version(session, first.case_id, first.id, version(drawn("liver"), drawn("spleen")))
+        second = writes.add_version(
+            session, first.case_id, first.id, version(drawn("liver"), drawn("spleen"))
+        )
     with catalog.writing() as session:
         third = writes.add_version(
             session, first.case_id, second.id, version(kind=VersionKind.RETRACTED, message="wrong patient")
@@ -63,7 +65,9 @@ def test_a_version_of_another_case_is_no_parent(catalog: Catalog) -> None:
         other = add_case(session, "case_00001")
         empty = writes.ensure_case(session, writes.ensure_source(session, "KiTS"), "case_00002")
     with (
-        pytest.raises(StaleParentError, match="case_00002: made from version 1, but by now the newest is none"),
+        pytest.raises(
+            StaleParentError, match="case_00002: made from version 1, but by now the newest is none"
+        ),
         catalog.writing() as session,
     ):
         writes.add_version(session, empty, other.id, version())
@@ -100,7 +104,9 @@ def test_everything_given_with_a_version_is_read_back(catalog: Catalog) -> None:
             case_id,
             None,
             version(
-                drawn("liver", components=3, largest_share=0.9, touches_border=True, mean_hu=55.5, std_hu=12.0),
+                drawn(
+                    "liver", components=3, largest_share=0.9, touches_border=True, mean_hu=55.5, std_hu=12.0
+                ),
                 drawn("spleen", Origin.PSEUDO, prediction_id=prediction),
                 drawn("pancreas", Origin.CORRECTED),
                 AnnotationValues(class_id=9, status=Status.ABSENT, evidence=Evidence.REVIEWER),
@@ -147,7 +153,9 @@ def test_shape_and_spacing_are_those_of_the_patients_axes(catalog: Catalog) -> N
 def test_what_is_given_again_of_a_case_replaces_what_was_known_and_the_rest_stays(catalog: Catalog) -> None:
     with catalog.writing() as session:
         source = writes.ensure_source(session, "KiTS", licence="CC BY-NC-SA 4.0")
-        case = writes.ensure_case(session, source, "a", role=Role.TEST, extra={"age": "61"}, looked_for=[13, 2])
+        case = writes.ensure_case(
+            session, source, "a", role=Role.TEST, extra={"age": "61"}, looked_for=[13, 2]
+        )
         writes.add_version(session, case, None, version())
         assert writes.ensure_source(session, "KiTS", citation="Heller et al.") == source
         assert writes.ensure_case(session, source, "a", licence="CC0", image_path="a.nii.gz") == case
@@ -169,15 +177,24 @@ def test_an_image_root_changes_only_when_the_source_is_moved(catalog: Catalog) -
         writes.move_source(session, "KiTS", "/new/kits")
     with catalog.reading() as session:
         assert queries.sources(session)[0].image_root == "/new/kits"
-    with pytest.raises(UsageError, match="unknown source 'kits'; sources are: KiTS"), catalog.writing() as session:
+    with (
+        pytest.raises(UsageError, match="unknown source 'kits'; sources are: KiTS"),
+        catalog.writing() as session,
+    ):
         writes.move_source(session, "kits", "/x")
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a@2"])
 def test_names_that_could_not_be_addressed_are_refused(catalog: Catalog, name: str) -> None:
-    with pytest.raises(UsageError, match="may not be empty or contain '/' or '@'"), catalog.writing() as session:
+    with (
+        pytest.raises(UsageError, match="may not be empty or contain '/' or '@'"),
+        catalog.writing() as session,
+    ):
         writes.ensure_source(session, name)
-    with pytest.raises(UsageError, match="may not be empty or contain '/' or '@'"), catalog.writing() as session:
+    with (
+        pytest.raises(UsageError, match="may not be empty or contain '/' or '@'"),
+        catalog.writing() as session,
+    ):
         writes.ensure_case(session, writes.ensure_source(session, "KiTS"), name)
 
 

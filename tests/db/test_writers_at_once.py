@@ -118,7 +118,10 @@ def test_a_reader_sees_one_state_throughout(catalog: Catalog) -> None:
 
 
 def test_a_reader_cannot_write(catalog: Catalog) -> None:
-    with pytest.raises((CurationError, SQLAlchemyError), match=r"readonly|read-only"), catalog.reading() as session:
+    with (
+        pytest.raises((CurationError, SQLAlchemyError), match=r"readonly|read-only"),
+        catalog.reading() as session,
+    ):
         writes.ensure_source(session, "KiTS")
     with catalog.writing() as session:  # on the connection that the reader has given back
         writes.ensure_source(session, "KiTS")
@@ -133,7 +136,10 @@ def test_a_writer_that_waits_too_long_is_told_what_holds_it(
     first, second = Catalog.open(f"sqlite:///{path}"), Catalog.open(f"sqlite:///{path}")
     with first.writing() as session:
         session.execute(text("SELECT 1"))  # the transaction begins with its first statement
-        with pytest.raises(DatabaseUnreachableError, match="another process has been writing"), second.writing() as s:
+        with (
+            pytest.raises(DatabaseUnreachableError, match="another process has been writing"),
+            second.writing() as s,
+        ):
             s.execute(text("SELECT 1"))
     first.close()
     second.close()
