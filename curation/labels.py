@@ -125,3 +125,19 @@ def resolve_class(word: str) -> LabelClass:
 def is_reserved(value: int) -> bool:
     """True for voxel values that no pipeline may write on: unresolved pairs and ignore."""
     return value == IGNORE or value in UNRESOLVED_RANGE
+
+
+def value_name(value: int) -> str:
+    """A stored voxel value in words."""
+    if value in BY_ID:
+        return BY_ID[value].name
+    if value in UNRESOLVED_BY_VALUE:
+        return f"{UNRESOLVED_BY_VALUE[value].name} without side"
+    return "ignore" if value == IGNORE else str(value)
+
+
+def value_color(value: int) -> str:
+    """The one sRGB color of a stored voxel value, ``#rrggbb``."""
+    if value in BY_ID:
+        return BY_ID[value].color
+    return UNRESOLVED_BY_VALUE[value].color if value in UNRESOLVED_BY_VALUE else "#9e9e9e"

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from app.cli import catalog, datasets, models, predictions, viewing
+from app.cli import catalog, datasets, ledger, models, predictions, viewing
 from app.cli.common import Invocation
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ def main_options(
 
 
 catalog.register(app)
+ledger.register(app)
 predictions.register(app)
 datasets.register(app)
 models.register(app)

@@ -3,17 +3,8 @@
 from typing import Any
 
 from app.cli.common import print_table
-from curation.labels import BY_ID, IGNORE, UNRESOLVED_BY_VALUE
+from curation.labels import value_name
 from db.queries import CaseRef, VersionDetail, VersionRow
-
-
-def value_name(value: int) -> str:
-    """A stored voxel value in words."""
-    if value in BY_ID:
-        return BY_ID[value].name
-    if value in UNRESOLVED_BY_VALUE:
-        return f"{UNRESOLVED_BY_VALUE[value].name} without side"
-    return "ignore" if value == IGNORE else str(value)
 
 
 def case_json(ref: CaseRef, detail: VersionDetail, versions: list[VersionRow]) -> dict[str, Any]:

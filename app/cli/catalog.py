@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from app.cli.common import (
+    CaseArgument,
     JobsOption,
     JsonOption,
     MappingOption,
@@ -21,16 +22,13 @@ source_app = typer.Typer(no_args_is_help=True, help="Sources: datasets as their 
 QueryArgument = Annotated[
     str, typer.Argument(metavar="QUERY", help='E.g. "missing pancreas and has tumor"; empty: all cases.')
 ]
-CaseArgument = Annotated[
-    str, typer.Argument(metavar="CASE", help="SOURCE/NAME[@N], or NAME where it is unique.")
-]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command(rich_help_panel="Catalog")(init)
     app.add_typer(source_app, name="source", rich_help_panel="Catalog")
-    for command in (ingest, census, cases, show, quality, history, checkout, verify):
+    for command in (ingest, census, cases, show, quality, verify):
         app.command(rich_help_panel="Catalog")(command)
 
 
@@ -296,63 +294,6 @@ def quality(context: typer.Context, query: QueryArgument = "", as_json: JsonOpti
     for ref, f in rows:
         print(f"{f.severity:7}  {ref.address}@{ref.number}  {f.check}: {f.message}")
     print(f"{len(rows)} open findings in {len(refs)} cases")
-
-
-def history(context: typer.Context, case: CaseArgument, as_json: JsonOption = False) -> None:
-    """List every version of a case's mask: what made it, who, when, why, and its voxel hash.
-
-    Example: `maskledger history FLARE23/FLARE23_0001`
-    """
-    from db import queries
-
-    with workspace_of(context) as ws, ws.catalog.reading() as session:
-        found = queries.resolve(session, case)
-        rows = queries.history(session, found.case_id)
-    if as_json:
-        print_json(
-            {
-                "case": found.address,
-                "versions": [
-                    {
-                        "version": r.number, "parent": r.parent, "kind": r.kind, "labels": r.labels,
-                        "author": r.author, "message": r.message, "run": r.run_id,
-                        "created_at": r.created_at.isoformat(), "incoming_hash": r.incoming_hash,
-                        "file_hash": r.file_hash, "voxel_hash": r.voxel_hash,
-                    }
-                    for r in rows
-                ],
-            }
-        )  # fmt: skip
-        return
-    print(found.address)
-    print_table(
-        ("version", "kind", "labels", "by", "when (UTC)", "voxels", "message"),
-        [
-            (
-                r.number, r.kind, r.labels, r.author, f"{r.created_at:%Y-%m-%d %H:%M}",
-                (r.voxel_hash or "no mask")[:12], r.message,
-            )
-            for r in rows
-        ],
-        numeric=(0, 2),
-    )  # fmt: skip
-
-
-def checkout(
-    context: typer.Context,
-    case: CaseArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="New file, NAME.nii.gz.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
-) -> None:
-    """Write a version's mask to a file, exactly as it is stored (default the newest version).
-
-    Example: `maskledger checkout KiTS/case_00000@1 case_00000.nii.gz`
-    """
-    from pipelines.checkout import checkout as run_checkout
-
-    with workspace_of(context) as ws:
-        address = run_checkout(ws.bench(), case, file, replace=force)
-    print(f"{file}: {address}")
 
 
 def verify(

@@ -21,6 +21,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help='Print one JSON object 
 JobsOption = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; default one per core.")
 ]
+CaseArgument = Annotated[
+    str, typer.Argument(metavar="CASE", help="SOURCE/NAME[@N], or NAME where it is unique.")
+]
 ProfileOption = Annotated[
     str, typer.Option("--profile", help="paper, quick, another built-in profile, or FILE.toml.")
 ]

@@ -31,7 +31,10 @@ from db.queries.selection import resolve
 
 @dataclass(frozen=True)
 class VersionRow:
-    """One version as a history shows it. `parent` is a number; `labels` counts annotated classes."""
+    """One version as a history shows it. `labels` counts annotated classes.
+
+    `parent` and `restores` (the version whose state this one brings back) are numbers.
+    """
 
     id: int
     case_id: int
@@ -46,6 +49,7 @@ class VersionRow:
     voxel_hash: str | None
     revision: str | None
     run_id: int | None
+    restores: int | None
     labels: int
 
 
@@ -350,6 +354,7 @@ def predictions_for(session: Session, case_id: int) -> list[PredictionRow]:
 
 def _version_rows(session: Session, condition: Any) -> list[VersionRow]:
     parent = MaskVersion.__table__.alias("parent")
+    restored = MaskVersion.__table__.alias("restored")
     labels = (
         select(func.count())
         .where(Annotation.version_id == MaskVersion.id, Annotation.status == Status.ANNOTATED)
@@ -359,9 +364,11 @@ def _version_rows(session: Session, condition: Any) -> list[VersionRow]:
         select(
             MaskVersion.id, MaskVersion.case_id, MaskVersion.number, parent.c.number, MaskVersion.kind,
             MaskVersion.author, MaskVersion.message, MaskVersion.created_at, MaskVersion.incoming_hash,
-            MaskVersion.file_hash, MaskVersion.voxel_hash, SourceRevision.name, MaskVersion.run_id, labels,
+            MaskVersion.file_hash, MaskVersion.voxel_hash, SourceRevision.name, MaskVersion.run_id,
+            restored.c.number, labels,
         )
         .outerjoin(parent, parent.c.id == MaskVersion.parent_id)
+        .outerjoin(restored, restored.c.id == MaskVersion.restores_id)
         .outerjoin(SourceRevision, SourceRevision.id == MaskVersion.revision_id)
         .where(condition)
         .order_by(MaskVersion.number)
