@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from curation.census import take_census
 from curation.components import keep_largest
-from curation.merge import complement
+from curation.merge import COMPLEMENT, merge
 from curation.volumes import decode_mask, encode_and_hash, encode_mask
 
 REPEATS = 5
@@ -102,7 +102,7 @@ def slices_first(labels: NDArray[np.integer], found: dict) -> NDArray[np.int64]:
 def complement_ours(path: Path, weak: Path) -> dict[int, int]:
     geometry, kept = decode_mask(weak.read_bytes(), weak.name)
     _, offered = decode_mask(path.read_bytes(), path.name)
-    merged = complement(kept, offered, sorted(offered.voxels().keys() - kept.voxels().keys()))
+    merged = merge(kept, offered, COMPLEMENT, take=offered.voxels().keys() - kept.voxels().keys())
     census = take_census(merged.runs, geometry)
     data, _ = encode_and_hash(merged.runs, geometry)
     weak.with_name("merged.nii.gz").write_bytes(data)

@@ -32,6 +32,7 @@ from db.models import (
     Verdict,
 )
 from db.snapshots import Frame
+from db.standing import class_is_accepted, class_is_stale
 
 Condition = ColumnElement[bool]
 
@@ -121,13 +122,7 @@ def _some_class(predicate: str, class_ids: Sequence[int], frame: Frame) -> Condi
         case "original" | "pseudo" | "corrected":
             return exists().where(here, a.status == Status.ANNOTATED, a.origin == Origin(predicate))
         case "accepted":
-            d, later = aliased(Decision), aliased(Decision)
-            of_it = and_(d.case_id == Case.id, d.class_id == a.class_id, d.class_hash == a.class_hash)
-            since = exists().where(
-                later.case_id == d.case_id, later.class_id == d.class_id,
-                later.class_hash == d.class_hash, later.id > d.id,
-            )  # fmt: skip
-            return exists().where(here, of_it, d.verdict == Verdict.ACCEPTED, not_(since))
+            return exists().where(here, class_is_accepted(a, Case.id))
         case "rejected":
             d, later = aliased(Decision), aliased(Decision)
             since = exists().where(later.case_id == d.case_id, later.class_id == d.class_id, later.id > d.id)
@@ -278,15 +273,9 @@ def is_flagged(frame: Frame) -> Condition:
 
 
 def is_stale(frame: Frame) -> Condition:
-    """A class stands on a prediction that a newer one of the same model for the same case replaced."""
-    a, p, newer = aliased(Annotation), aliased(Prediction), aliased(Prediction)
-    return exists().where(
-        a.version_id == frame.version_id,
-        a.prediction_id == p.id,
-        newer.case_id == p.case_id,
-        newer.model_id == p.model_id,
-        newer.id > p.id,
-    )
+    """A class stands on a prediction or version that was since revised or retracted."""
+    a = aliased(Annotation)
+    return exists().where(a.version_id == frame.version_id, class_is_stale(a))
 
 
 _FLAGS: dict[str, Callable[[Frame], Condition]] = {

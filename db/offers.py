@@ -1,11 +1,14 @@
 """What a model offers the catalog: its newest prediction per case, and the classes it may not fill."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, not_, select
 from sqlalchemy.orm import Session
 
-from db.models import Decision, Prediction, Verdict
+from curation.errors import UsageError
+from db.models import Decision, Model, Prediction, PredictionClass, PredictionPart, Retraction, Verdict
+from db.standing import is_retracted
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,11 @@ class OfferedPrediction:
 
 
 def newest_predictions(session: Session, model_id: int) -> dict[int, OfferedPrediction]:
-    """Case id to the newest prediction of one model."""
+    """Case id to the newest prediction of one model that is not retracted."""
     newest = (
-        select(func.max(Prediction.id)).where(Prediction.model_id == model_id).group_by(Prediction.case_id)
+        select(func.max(Prediction.id))
+        .where(Prediction.model_id == model_id, not_(is_retracted(Prediction)))
+        .group_by(Prediction.case_id)
     )
     rows = session.execute(
         select(Prediction.id, Prediction.case_id, Prediction.incoming_hash, Prediction.file_hash).where(
@@ -29,6 +34,58 @@ def newest_predictions(session: Session, model_id: int) -> dict[int, OfferedPred
         )
     )
     return {row.case_id: OfferedPrediction(*row) for row in rows}
+
+
+def prediction_ids(session: Session, model_id: int) -> frozenset[int]:
+    """All predictions that a model ever made, superseded and retracted ones too."""
+    return frozenset(session.scalars(select(Prediction.id).where(Prediction.model_id == model_id)))
+
+
+def parts_of(session: Session, prediction_ids: Collection[int]) -> dict[int, frozenset[int]]:
+    """Prediction id to the predictions that it was combined from."""
+    rows = session.execute(
+        select(PredictionPart.prediction_id, PredictionPart.part_id)
+        .join(Prediction, Prediction.id == PredictionPart.prediction_id)
+        .order_by(PredictionPart.prediction_id)
+    )
+    found: dict[int, set[int]] = {}
+    for prediction_id, part_id in rows:
+        if prediction_id in prediction_ids:
+            found.setdefault(prediction_id, set()).add(part_id)
+    return {prediction_id: frozenset(parts) for prediction_id, parts in found.items()}
+
+
+def predicted_classes(session: Session, prediction_ids: Collection[int]) -> dict[int, frozenset[int]]:
+    """Prediction id to the classes that it speaks of, found or not."""
+    found: dict[int, set[int]] = {}
+    wanted = sorted(prediction_ids)
+    for begin in range(0, len(wanted), 1000):
+        rows = session.execute(
+            select(PredictionClass.prediction_id, PredictionClass.class_id).where(
+                PredictionClass.prediction_id.in_(wanted[begin : begin + 1000])
+            )
+        )
+        for prediction_id, class_id in rows:
+            found.setdefault(prediction_id, set()).add(class_id)
+    return {prediction_id: frozenset(classes) for prediction_id, classes in found.items()}
+
+
+def require_trusted(session: Session, model_id: int) -> None:
+    """Refuse a model that was retracted.
+
+    Raises:
+        UsageError: It was; says when, by whom and why.
+    """
+    found = session.execute(
+        select(Model.name, Retraction.created_at, Retraction.person, Retraction.reason)
+        .join(Retraction, Retraction.model_id == Model.id)
+        .where(Model.id == model_id)
+    ).first()
+    if found is not None:
+        raise UsageError(
+            f"model '{found.name}' was retracted on {found.created_at:%Y-%m-%d} by {found.person} "
+            f"({found.reason}); use another model"
+        )
 
 
 def rejected_classes(session: Session, model_id: int) -> dict[int, frozenset[int]]:

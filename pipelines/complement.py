@@ -1,73 +1,86 @@
 """Complement: a model's predictions fill the classes that nobody drew, class by class, never over what stands there."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy.orm import Session
 
-from curation import merge
 from curation.components import keep_largest
-from curation.errors import CurationError
-from curation.labels import CLASS_IDS, ORGAN_IDS
-from curation.merge import Conflict
+from curation.errors import CurationError, GridError
+from curation.labels import ORGAN_IDS
+from curation.merge import COMPLEMENT, Conflict, merge
 from curation.rle import RunLengths
-from curation.status import Evidence, Origin, Status
+from curation.status import Evidence, Origin
 from curation.volumes import decode_mask, encode_and_hash
-from db import case_files, offers, queries, writes
+from db import case_files, offers, queries, standing, writes
 from db.case_files import CaseFile
 from db.models import VersionKind
 from db.offers import OfferedPrediction
-from db.store import Store
-from db.writes import AnnotationValues, ConflictValues, NewVersion
-from pipelines.annotate import MaskFacts, examine, measured
+from db.store import Store, StoreUnwritableError
+from db.writes import NewVersion
+from pipelines.annotate import Drawn, MaskFacts, conflict_values, examine, rederived
 from pipelines.runs import Outcome, Workbench, map_cases, run
 
 
 @dataclass(frozen=True)
 class _Job:
+    """One case and what it is offered: `fill` is missing, `redraw` is the model's own or to be replaced."""
+
     case: CaseFile
     prediction: OfferedPrediction
     fill: frozenset[int]
+    redraw: frozenset[int]
+    accepted: frozenset[int]
     largest_only: bool
     store: Store
 
 
 @dataclass(frozen=True)
 class _Complemented:
-    """What a worker made of one case; `version` is None where the prediction adds nothing."""
+    """What a worker made of one case; `drawn` is empty where the prediction adds nothing."""
 
     job: _Job
     refused: str | None = None
     facts: MaskFacts | None = None
     conflicts: tuple[Conflict, ...] = ()
-    filled: Mapping[int, int] | None = None
+    drawn: frozenset[int] = frozenset()
+    redrawn: frozenset[int] = frozenset()
     file_hash: str = ""
     voxel_hash: str = ""
 
 
-def complement(bench: Workbench, query: str, model: str, *, largest_only: bool = True) -> Outcome:
+def complement(
+    bench: Workbench, query: str, model: str, *, largest_only: bool = True, replace_pseudo: bool = False
+) -> Outcome:
     """Fill the missing classes of the queried cases from one model's predictions.
 
     A class is filled only where its status is missing and its side is not unresolved; only background
-    voxels change; what could not be written is booked as a conflict. A case to which the prediction
-    adds nothing gets no new version, so a second call changes nothing.
+    voxels change; what could not be written is booked as a conflict. A class that this model drew
+    earlier is drawn again where it is stale: the model predicted anew, or the source was revised since. A
+    case to which the prediction adds nothing gets no new version, so a second call changes nothing.
 
     Args:
         bench: What to work with.
         query: Cases to complement, at their newest version.
         model: Whose newest prediction per case is offered.
         largest_only: Offer only the largest connected piece of each organ, as the paper does.
+        replace_pseudo: Also draw anew the pseudo classes of other models, unless a person accepted them.
 
     Raises:
-        UsageError: The model is unknown, or the query cannot be read.
+        UsageError: The model is unknown or retracted, or the query cannot be read.
     """
     with bench.catalog.reading() as session:
         model_id = queries.known_model(session, model).id
+        offers.require_trusted(session, model_id)
         cases = case_files.queried(session, query)
-    parameters = {"query": query, "model": model, "components": "largest" if largest_only else "all"}
+    parameters = {
+        "query": query,
+        "model": model,
+        "components": "largest" if largest_only else "all",
+        "replace_pseudo": replace_pseudo,
+    }
     with run(bench, "complement", parameters, key=model, total=len(cases)) as booking:
-        jobs, skipped = _plan(bench, cases, model_id, largest_only)
+        jobs, skipped = _plan(bench, cases, model_id, largest_only, replace_pseudo)
         for reason, n in skipped.items():
             booking.outcome.count(reason, n)
         bench.progress.start(f"complement from {model}", len(jobs))
@@ -75,12 +88,11 @@ def complement(bench: Workbench, query: str, model: str, *, largest_only: bool =
             address = result.job.case.address
             if result.refused:
                 booking.refuse(address, result.refused)
-            elif not result.filled:
+            elif not result.drawn | result.redrawn:
                 booking.outcome.count("nothing to add")
             else:
                 booking.outcome.count("complemented")
-                message = f"complemented {len(result.filled)} classes from {model}"
-                booking.add(partial(_write, bench, result, message, booking.outcome.run_id))
+                booking.add(partial(_write, bench, result, model, booking.outcome.run_id))
             bench.progress.step(done, address)
         booking.flush()
         bench.progress.finish()
@@ -88,25 +100,41 @@ def complement(bench: Workbench, query: str, model: str, *, largest_only: bool =
 
 
 def _plan(
-    bench: Workbench, cases: list[CaseFile], model_id: int, largest_only: bool
+    bench: Workbench, cases: list[CaseFile], model_id: int, largest_only: bool, replace_pseudo: bool
 ) -> tuple[list[_Job], dict[str, int]]:
     """Which cases can be complemented, and how many cannot and why."""
     jobs: list[_Job] = []
     skipped = {"without missing classes": 0, "without a prediction": 0}
+    versions = [case.version_id for case in cases]
     with bench.catalog.reading() as session:
         offered = offers.newest_predictions(session, model_id)
         rejected = offers.rejected_classes(session, model_id)
+        own = offers.prediction_ids(session, model_id)
+        accepted = standing.accepted_classes(session, versions)
+        stale = standing.stale_classes(session, versions)
+    nothing: frozenset[int] = frozenset()
     for case in cases:
+        prediction = offered.get(case.case_id)
+        refused = rejected.get(case.case_id, nothing)
+        keeps = accepted.get(case.version_id, nothing)
         fill = frozenset(
             c for c in case.missing if case.annotations[c].evidence is not Evidence.UNRESOLVED_SIDE
-        ) - rejected.get(case.case_id, frozenset())
-        prediction = offered.get(case.case_id)
-        if not fill:
+        )
+        is_stale = stale.get(case.version_id, nothing)
+        redraw = frozenset(
+            c
+            for c, row in case.annotations.items()
+            if row.origin is Origin.PSEUDO
+            and (c in is_stale or (replace_pseudo and prediction and row.prediction_id != prediction.id))
+            and (replace_pseudo or row.prediction_id in own)
+        )
+        fill, redraw = fill - refused, redraw - refused - keeps
+        if not fill | redraw:
             skipped["without missing classes"] += 1
         elif prediction is None:
             skipped["without a prediction"] += 1
         else:
-            jobs.append(_Job(case, prediction, fill, largest_only, bench.store))
+            jobs.append(_Job(case, prediction, fill, redraw, keeps, largest_only, bench.store))
     return jobs, {reason: n for reason, n in skipped.items() if n}
 
 
@@ -116,51 +144,48 @@ def _complement_case(job: _Job) -> _Complemented:
         geometry, offered = decode_mask(
             job.store.get(job.prediction.file_hash), f"prediction for {job.case.address}"
         )
-        if job.case.file_hash:
-            geometry, kept = decode_mask(job.store.get(job.case.file_hash), job.case.address)
-        else:
-            kept = RunLengths.empty(geometry.shape)
-        offered = offered.select(job.fill)
+        if difference := geometry.difference(job.case.geometry):
+            raise GridError(
+                f"the prediction does not lie on its grid: {difference}; predict the case again, or import "
+                "predictions that were made on its present image"
+            )
+        kept = _present_mask(job)
+        offered = offered.select(job.fill | job.redraw)
         if job.largest_only:
             offered = keep_largest(offered, ORGAN_IDS)
-        merged = merge.complement(kept, offered, job.fill)
-        filled = {class_id: voxels for class_id, voxels in merged.filled.items() if voxels}
-        if not filled:
+        # Only what the model draws again is released: where it finds nothing now, the earlier label stays.
+        redrawn = job.redraw & offered.voxels().keys()
+        merged = merge(
+            kept, offered, COMPLEMENT, take=job.fill | redrawn, release=redrawn, locked=job.accepted
+        )
+        if not merged.filled and not redrawn:
             return _Complemented(job)
-        stored, voxel_hash = encode_and_hash(merged.runs, geometry)
+        stored, voxel_hash = encode_and_hash(merged.runs, job.case.geometry)
         return _Complemented(
             job,
-            facts=examine(merged.runs, geometry),
+            facts=examine(merged.runs, job.case.geometry),
             conflicts=merged.conflicts,
-            filled=filled,
+            drawn=frozenset(merged.filled),
+            redrawn=frozenset(redrawn),
             file_hash=job.store.put(stored),
             voxel_hash=voxel_hash,
         )
+    except StoreUnwritableError:
+        raise  # no case's fault, and the same for the next one
     except (CurationError, OSError) as error:
         return _Complemented(job, refused=f"{job.case.address}: {error}; run `maskledger verify`")
 
 
-def _annotations(result: _Complemented) -> Iterator[AnnotationValues]:
-    """The 14 rows of the new version: the parent's, with the filled classes drawn by the prediction."""
-    assert result.facts is not None, "only a complemented case is written"
-    before = result.job.case.annotations
-    for class_id in CLASS_IDS:
-        if result.filled and class_id in result.filled:
-            yield measured(
-                class_id,
-                result.facts.census[class_id],
-                Origin.PSEUDO,
-                prediction_id=result.job.prediction.id,
-            )
-        else:
-            assert before[class_id].status is Status.ANNOTATED or class_id not in result.facts.census
-            yield before[class_id]
+def _present_mask(job: _Job) -> RunLengths:
+    if job.case.file_hash is None:
+        return RunLengths.empty(job.case.geometry.shape)
+    return decode_mask(job.store.get(job.case.file_hash), job.case.address)[1]
 
 
-def _write(bench: Workbench, result: _Complemented, message: str, run_id: int, session: Session) -> None:
+def _write(bench: Workbench, result: _Complemented, model: str, run_id: int, session: Session) -> None:
     assert result.facts is not None, "only a complemented case is written"
     case = result.job.case
-    voxel_ml = case.geometry.voxel_ml
+    owner = Drawn(Origin.PSEUDO, prediction_id=result.job.prediction.id)
     writes.add_version(
         session,
         case.case_id,
@@ -168,18 +193,21 @@ def _write(bench: Workbench, result: _Complemented, message: str, run_id: int, s
         NewVersion(
             kind=VersionKind.COMPLEMENTED,
             author=bench.author,
-            message=message,
+            message=_message(result, model),
             geometry=case.geometry,
-            incoming_hash=None,
             file_hash=result.file_hash,
             voxel_hash=result.voxel_hash,
-            annotations=tuple(_annotations(result)),
+            annotations=rederived(case.annotations, result.facts, dict.fromkeys(result.drawn, owner)),
             reserved=dict(result.facts.reserved),
-            conflicts=tuple(
-                ConflictValues(c.kept, c.offered, c.voxels, c.voxels * voxel_ml) for c in result.conflicts
-            ),
+            conflicts=conflict_values(result.conflicts, case.geometry.voxel_ml),
             findings=result.facts.findings,
-            revision_id=None,
             run_id=run_id,
         ),
     )
+
+
+def _message(result: _Complemented, model: str) -> str:
+    fresh, again = len(result.drawn - result.redrawn), len(result.redrawn)
+    did = [f"complemented {fresh} classes"] if fresh else []
+    did += [f"drew {again} classes anew"] if again else []
+    return f"{' and '.join(did)} from {model}"

@@ -135,6 +135,7 @@ def _book(
         },
         seconds=event.get("seconds"),
         peak_memory_mb=event.get("peak_memory_mb"),
+        path_lasts=False,
     )
     read = read_prediction(file)
     if read.refused:

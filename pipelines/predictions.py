@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,10 @@ class ClassConfidence:
 
 @dataclass(frozen=True)
 class PredictionFile:
-    """One mask file that a model wrote for one case, before it is read."""
+    """One mask file that a model wrote for one case, before it is read.
+
+    `path_lasts`: the file is the user's and stays; else it is deleted once the store has it.
+    """
 
     path: Path
     case: CaseFile
@@ -47,6 +50,7 @@ class PredictionFile:
     confidence: Mapping[int, ClassConfidence] = field(default_factory=dict)
     seconds: float | None = None
     peak_memory_mb: float | None = None
+    path_lasts: bool = True
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,14 @@ def read_prediction(file: PredictionFile) -> ReadPrediction:
             incoming_hash=incoming_hash,
             file_hash=file.store.put(stored),
             voxel_hash=voxel_hash,
-            classes=_class_rows(file, runs, geometry),
+            classes=class_rows(
+                runs,
+                geometry,
+                file.case,
+                file.store,
+                predictable={v for v in file.mapping.values.values() if v in BY_ID},
+                confidence=file.confidence,
+            ),
         )
     except CurationError as error:
         return ReadPrediction(file, refused=str(error))
@@ -166,19 +177,24 @@ def read_prediction(file: PredictionFile) -> ReadPrediction:
         return ReadPrediction(file, refused=f"{file.path}: {error.strerror}; check the file")
 
 
-def _class_rows(
-    file: PredictionFile, runs: RunLengths, geometry: Geometry
+def class_rows(
+    runs: RunLengths,
+    geometry: Geometry,
+    case: CaseFile,
+    store: Store,
+    *,
+    predictable: Collection[int],
+    confidence: Mapping[int, ClassConfidence] | None = None,
 ) -> tuple[PredictionClassValues, ...]:
     """One row per class that the model can predict, also where it found nothing."""
     census = take_census(runs, geometry, with_components=False)
-    predictable = sorted({v for v in file.mapping.values.values() if v in BY_ID})
     agreed: Mapping[int, float] = {}
-    if file.case.file_hash and file.case.annotated:
-        _, drawn = decode_mask(file.store.get(file.case.file_hash), file.case.address)
-        agreed = agreement(drawn, runs, file.case.annotated & set(predictable))
+    if case.file_hash and case.annotated:
+        _, drawn = decode_mask(store.get(case.file_hash), case.address)
+        agreed = agreement(drawn, runs, case.annotated & set(predictable))
     rows = []
-    for class_id in predictable:
-        said = file.confidence.get(class_id, ClassConfidence())
+    for class_id in sorted(predictable):
+        said = (confidence or {}).get(class_id, ClassConfidence())
         measured = census.get(class_id)
         rows.append(
             PredictionClassValues(
@@ -203,6 +219,7 @@ def book_prediction(
         model_id=model_id,
         settings=settings,
         incoming_hash=read.incoming_hash,
+        incoming_path=str(read.source.path.resolve()) if read.source.path_lasts else None,
         file_hash=read.file_hash,
         voxel_hash=read.voxel_hash,
         compared_version_id=read.source.case.version_id if read.source.case.file_hash else None,

@@ -8,7 +8,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from curation.errors import UsageError
-from db.models import Evaluation, Model, ModelKind, Prediction, PredictionClass
+from db.models import Evaluation, Model, ModelKind, Prediction, PredictionClass, PredictionPart
 from db.writes.insert import insert_all, insert_if_absent, insert_returning_id
 
 
@@ -102,6 +102,8 @@ def add_prediction(
     voxel_hash: str,
     classes: Sequence[PredictionClassValues],
     incoming_hash: str | None = None,
+    incoming_path: str | None = None,
+    parts: Sequence[int] = (),
     settings: Mapping[str, Any] | None = None,
     compared_version_id: int | None = None,
     seconds: float | None = None,
@@ -118,6 +120,8 @@ def add_prediction(
         voxel_hash: Of the stored mask.
         classes: One of each class that the model predicts; 0 voxels say that it found it nowhere.
         incoming_hash: SHA-256 of the bytes that came in, if it was imported.
+        incoming_path: Where they were read.
+        parts: Predictions that it was combined from.
         settings: What it was predicted with.
         compared_version_id: Version that the classes' `agreement` was measured against.
         seconds: Wall time.
@@ -135,6 +139,7 @@ def add_prediction(
             "model_id": model_id,
             "settings": dict(settings or {}),
             "incoming_hash": incoming_hash,
+            "incoming_path": incoming_path,
             "file_hash": file_hash,
             "voxel_hash": voxel_hash,
             "compared_version_id": compared_version_id,
@@ -144,6 +149,7 @@ def add_prediction(
         },
     )
     insert_all(session, PredictionClass, [{"prediction_id": prediction_id, **asdict(c)} for c in classes])
+    insert_all(session, PredictionPart, [{"prediction_id": prediction_id, "part_id": part} for part in parts])
     return prediction_id
 
 

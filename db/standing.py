@@ -1,0 +1,123 @@
+"""What a class may still be trusted with: accepted by a person, or standing on something revised or retracted."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, exists, not_, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from curation.status import Status
+from db.models import (
+    Annotation,
+    Decision,
+    MaskVersion,
+    Prediction,
+    PredictionPart,
+    Retraction,
+    Verdict,
+    VersionKind,
+)
+
+Condition = ColumnElement[bool]
+Annotations = type[Annotation]
+
+
+def accepted_classes(session: Session, version_ids: Sequence[int]) -> dict[int, frozenset[int]]:
+    """Version id to the classes that a person accepted as they are drawn there; no pipeline changes them."""
+    return _classes(session, version_ids, lambda a: class_is_accepted(a, MaskVersion.case_id))
+
+
+def stale_classes(session: Session, version_ids: Sequence[int]) -> dict[int, frozenset[int]]:
+    """Version id to its classes that stand on a prediction or version since revised or retracted."""
+    return _classes(session, version_ids, class_is_stale)
+
+
+def class_is_accepted(a: Annotations, case_id: Any) -> Condition:
+    """Whether the latest decision on exactly this drawing of the class is that it is accepted."""
+    d, later = aliased(Decision), aliased(Decision)
+    since = exists().where(
+        later.case_id == d.case_id,
+        later.class_id == d.class_id,
+        later.class_hash == d.class_hash,
+        later.id > d.id,
+    )
+    return exists().where(
+        d.case_id == case_id,
+        d.class_id == a.class_id,
+        d.class_hash == a.class_hash,
+        d.verdict == Verdict.ACCEPTED,
+        not_(since),
+    )
+
+
+def class_is_stale(a: Annotations) -> Condition:
+    """Whether a class was superseded at its root.
+
+    A pseudo label is stale when its model predicted the case again, when its prediction is retracted, or when a
+    newer mask of the source was ingested after the label was fitted around the older one. An original one
+    is stale when the revision that it came with is retracted.
+    """
+    p, newer, ingested, drawn, r = (
+        aliased(Prediction),
+        aliased(Prediction),
+        aliased(MaskVersion),
+        aliased(MaskVersion),
+        aliased(Retraction),
+    )
+    predicted_again = exists().where(
+        newer.case_id == p.case_id,
+        newer.model_id == p.model_id,
+        newer.id > p.id,
+        not_(is_retracted(newer)),
+    )
+    revised = exists().where(
+        ingested.case_id == p.case_id,
+        ingested.kind == VersionKind.INGESTED,
+        ingested.id > a.drawn_version_id,
+        ingested.id <= a.version_id,
+    )
+    pseudo = exists().where(p.id == a.prediction_id, or_(predicted_again, revised, is_retracted(p)))
+    original = exists().where(
+        a.prediction_id.is_(None),
+        a.author.is_(None),
+        drawn.id == a.drawn_version_id,
+        r.revision_id == drawn.revision_id,
+    )
+    return or_(pseudo, original)
+
+
+def is_retracted(p: type[Prediction]) -> Condition:
+    """Whether a prediction counts no more: itself, its model or its run is retracted, or a part of it is."""
+    part, of = aliased(Prediction), aliased(PredictionPart)
+    return or_(
+        _itself_retracted(p),
+        exists().where(of.prediction_id == p.id, part.id == of.part_id, _itself_retracted(part)),
+    )
+
+
+def _itself_retracted(p: type[Prediction]) -> Condition:
+    r = aliased(Retraction)
+    return exists().where(
+        or_(
+            r.prediction_id == p.id,
+            r.model_id == p.model_id,
+            and_(r.run_id.is_not(None), r.run_id == p.run_id),
+        )
+    )
+
+
+def _classes(session: Session, version_ids: Sequence[int], condition: Any) -> dict[int, frozenset[int]]:
+    found: dict[int, set[int]] = {}
+    for begin in range(0, len(version_ids), 1000):
+        rows = session.execute(
+            select(Annotation.version_id, Annotation.class_id)
+            .join(MaskVersion, MaskVersion.id == Annotation.version_id)
+            .where(
+                Annotation.version_id.in_(version_ids[begin : begin + 1000]),
+                Annotation.status == Status.ANNOTATED,
+                condition(Annotation),
+            )
+        )
+        for version_id, class_id in rows:
+            found.setdefault(version_id, set()).add(class_id)
+    return {version_id: frozenset(classes) for version_id, classes in found.items()}
