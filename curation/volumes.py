@@ -15,6 +15,7 @@ from curation.rle import RunBuilder, RunLengths
 
 __all__ = [
     "Geometry",
+    "decode_and_hash",
     "decode_geometry",
     "decode_image",
     "decode_mask",
@@ -61,7 +62,13 @@ def decode_mask(data: bytes | BinaryIO, filename: str) -> tuple[Geometry, RunLen
         MaskFileError: Not a readable three-dimensional volume of numbers, or an image rather than a mask.
         LabelValueError: A label is not within 0.01 of an integer.
     """
-    reader = NiftiReader(data, filename)
+    return _decode(NiftiReader(data, filename), filename)
+
+
+def _decode(
+    reader: NiftiReader, filename: str, digest: "_Digest | None" = None
+) -> tuple[Geometry, RunLengths]:
+    """Read a mask; `digest`, if given, sees the voxels as they stand in the file."""
     header = reader.header
     # Bit patterns are compared, in whatever byte order: equal bits are equal values, and NaN equals itself.
     bits = np.dtype(f"u{header.dtype.itemsize}")
@@ -81,6 +88,8 @@ def decode_mask(data: bytes | BinaryIO, filename: str) -> tuple[Geometry, RunLen
 
     builder = RunBuilder(header.geometry.shape, labels)
     for chunk in reader.chunks():
+        if digest is not None:
+            digest.update(chunk)
         builder.feed(chunk.view(bits))
     return header.geometry, builder.finish()
 
@@ -176,6 +185,24 @@ def encode_and_hash(runs: RunLengths, geometry: Geometry) -> tuple[bytes, str]:
 
     data = _gzip(_header(geometry, np.dtype(np.uint8)), seen())
     return data, digest.finish(geometry)
+
+
+def decode_and_hash(data: bytes, filename: str) -> tuple[Geometry, RunLengths, str]:
+    """`decode_mask` and `voxel_hash` of the same file.
+
+    A stored mask holds on disk just what the hash is taken over, so it is read once and unfolded never.
+
+    Raises:
+        MaskFileError: See `decode_mask`.
+        LabelValueError: See `decode_mask` and `voxel_hash`.
+    """
+    reader = NiftiReader(data, filename)
+    if reader.header.dtype != np.uint8 or reader.header.slope is not None:
+        geometry, runs = _decode(reader, filename)
+        return geometry, runs, voxel_hash(runs, geometry)
+    digest = _Digest()
+    geometry, runs = _decode(reader, filename, digest)
+    return geometry, runs, digest.finish(geometry)
 
 
 class _Digest:

@@ -1,54 +1,230 @@
-"""Which files of the store the catalog's rows stand on."""
+"""Which files of the store the catalog's rows stand on, and what the rows say of their voxels."""
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
-from db.models import Annotation, Case, MaskVersion, Model, Prediction, ReservedVoxels, Source
+from db.models import (
+    Annotation,
+    Case,
+    MaskVersion,
+    Model,
+    Prediction,
+    PredictionClass,
+    ReservedVoxels,
+    Source,
+    SourceRevision,
+    Tombstone,
+    VersionKind,
+)
+
+# SQLite takes 32,766 bound values in a statement.
+_IDS_PER_STATEMENT = 10_000
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row that names a stored mask: which row, how the user calls it, and the voxel hash it states."""
+
+    of: Literal["version", "prediction"]
+    id: int
+    address: str
+    voxel_hash: str
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One file that a row needs. `voxel_hash` and `voxels` (value to count) are None for incoming files."""
+    """One file that rows need. `claims` are the rows of which it is the mask; none for incoming bytes."""
 
     hash: str
     needed_by: str
-    voxel_hash: str | None = None
-    voxels: dict[int, int] | None = None
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a row says of a mask's voxels: value to count, and class to class hash.
+
+    A version's rows name every value; a prediction's only the classes that its model knows, with 0 for those
+    that it found nowhere.
+    """
+
+    voxels: Mapping[int, int] = field(default_factory=dict)
+    class_hashes: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """Bytes that came in and were decoded to a stored mask: where they were read, and how.
+
+    `mapping` is incoming label value (as text) to stored value; None where the row does not keep it, but
+    its name at most.
+    """
+
+    address: str
+    hash: str
+    path: str | None
+    in_store: bool
+    mapping: Mapping[str, Any] | None
+    mapping_name: str | None
 
 
 def stored_files(session: Session) -> list[StoredFile]:
-    """Every file that a version or a prediction needs, each hash once."""
-    counts: dict[int, dict[int, int]] = {}
-    for table, value in ((Annotation, Annotation.class_id), (ReservedVoxels, ReservedVoxels.value)):
-        for version_id, key, voxels in session.execute(
-            select(table.version_id, value, table.voxels).where(table.voxels > 0)
+    """Every file that a version or a prediction needs, each hash once; what was purged needs none."""
+    claims: dict[str, list[Claim]] = defaultdict(list)
+    came_in: dict[str, str] = {}
+    for version in session.execute(_versions()):
+        address = f"{version.source}/{version.case}@{version.number}"
+        if version.file_hash:
+            claims[version.file_hash].append(Claim("version", version.id, address, version.voxel_hash))
+        if version.incoming_hash:
+            came_in.setdefault(version.incoming_hash, f"{address}, as it came in")
+    for row in session.execute(_predictions()):
+        address = f"prediction of {row.model} for {row.source}/{row.case}"
+        claims[row.file_hash].append(Claim("prediction", row.id, address, row.voxel_hash))
+    masks = [StoredFile(name, _all_of(rows), tuple(rows)) for name, rows in claims.items()]
+    return masks + [StoredFile(name, by) for name, by in came_in.items() if name not in claims]
+
+
+def needed_hashes(session: Session) -> set[str]:
+    """The hashes of all files that a row needs."""
+    columns = (MaskVersion.file_hash, MaskVersion.incoming_hash, Prediction.file_hash)
+    return {name for column in columns for name in session.scalars(select(column).distinct()) if name}
+
+
+def contents(session: Session, claims: Iterable[Claim]) -> dict[Claim, Contents]:
+    """What the rows of these versions and predictions say of their masks."""
+    claims = list(claims)
+    versions = [claim.id for claim in claims if claim.of == "version"]
+    predictions = [claim.id for claim in claims if claim.of == "prediction"]
+    voxels: dict[tuple[str, int], dict[int, int]] = defaultdict(dict)
+    hashes: dict[int, dict[int, str]] = defaultdict(dict)
+    for ids in _pieces(versions):
+        columns = (Annotation.version_id, Annotation.class_id, Annotation.voxels, Annotation.class_hash)
+        for row in session.execute(
+            select(*columns).where(Annotation.version_id.in_(ids), Annotation.voxels > 0)
         ):
-            counts.setdefault(version_id, {})[key] = voxels
-    found: dict[str, StoredFile] = {}
-    versions = session.execute(
-        select(MaskVersion, Source.name, Case.name)
+            voxels["version", row.version_id][row.class_id] = row.voxels
+            hashes[row.version_id][row.class_id] = row.class_hash
+        for reserved in session.scalars(select(ReservedVoxels).where(ReservedVoxels.version_id.in_(ids))):
+            voxels["version", reserved.version_id][reserved.value] = reserved.voxels
+    for ids in _pieces(predictions):
+        found = select(PredictionClass.prediction_id, PredictionClass.class_id, PredictionClass.voxels)
+        for row in session.execute(found.where(PredictionClass.prediction_id.in_(ids))):
+            voxels["prediction", row.prediction_id][row.class_id] = row.voxels
+    return {
+        claim: Contents(
+            voxels[claim.of, claim.id], hashes[claim.id] if claim.of == "version" else {}
+        )
+        for claim in claims
+    }  # fmt: skip
+
+
+def places_of(session: Session, incoming_hash: str) -> list[str]:
+    """Where bytes that came in were read, the latest first."""
+    paths = [
+        path
+        for table in (MaskVersion, Prediction)
+        for path in session.scalars(
+            select(table.incoming_path)
+            .where(table.incoming_hash == incoming_hash, table.incoming_path.is_not(None))
+            .order_by(table.id.desc())
+        )
+        if path
+    ]
+    return list(dict.fromkeys(paths))
+
+
+def made_from(session: Session, claims: Collection[Claim]) -> list[Incoming]:
+    """What came in for these rows, where it alone makes their masks."""
+    found: list[Incoming] = []
+    for claim in claims:
+        if claim.of == "version":
+            rows = session.execute(
+                select(
+                    MaskVersion.incoming_hash, MaskVersion.incoming_path,
+                    SourceRevision.mapping, SourceRevision.mapping_name,
+                )
+                .join(SourceRevision, SourceRevision.id == MaskVersion.revision_id)
+                .where(MaskVersion.id == claim.id, MaskVersion.kind == VersionKind.INGESTED)
+                .where(MaskVersion.incoming_hash.is_not(None))
+            ).all()  # fmt: skip
+            found.extend(
+                Incoming(claim.address, r.incoming_hash, r.incoming_path, True, r.mapping, r.mapping_name)
+                for r in rows
+            )
+        else:
+            row = session.get_one(Prediction, claim.id)
+            if row.incoming_hash:
+                name = row.settings.get("mapping")
+                found.append(Incoming(claim.address, row.incoming_hash, row.incoming_path, False, None, name))
+    return found
+
+
+def twins(session: Session, voxel_hash: str) -> list[str]:
+    """The hashes of all stored files that hold a mask of this voxel hash."""
+    tables = (MaskVersion, Prediction)
+    return sorted(
+        {
+            name
+            for table in tables
+            for name in session.scalars(select(table.file_hash).where(table.voxel_hash == voxel_hash))
+            if name
+        }
+    )
+
+
+def rename(session: Session, old: str, new: str) -> int:
+    """Let every row that names a stored mask by its old file hash name it by its new one.
+
+    The same mask may be other bytes with another release of the compressing library; its voxel hash stays.
+
+    Returns:
+        How many rows were changed.
+    """
+    changed = 0
+    for table in (MaskVersion, Prediction):
+        rows = session.scalars(select(table.id).where(table.file_hash == old)).all()
+        session.execute(update(table).where(table.file_hash == old).values(file_hash=new))
+        changed += len(rows)
+    return changed
+
+
+def _versions() -> Select[Any]:
+    return (
+        select(
+            MaskVersion.id, MaskVersion.number, MaskVersion.file_hash, MaskVersion.voxel_hash,
+            MaskVersion.incoming_hash, Source.name.label("source"), Case.name.label("case"),
+        )
         .join(Case, Case.id == MaskVersion.case_id)
         .join(Source, Source.id == Case.source_id)
-    )
-    for version, source, case in versions:
-        needed_by = f"{source}/{case}@{version.number}"
-        if version.file_hash:
-            found[version.file_hash] = StoredFile(
-                version.file_hash, needed_by, version.voxel_hash, counts.get(version.id, {})
-            )
-        if version.incoming_hash:
-            found.setdefault(
-                version.incoming_hash, StoredFile(version.incoming_hash, f"{needed_by}, as it came in")
-            )
-    predictions = session.execute(
-        select(Prediction.file_hash, Prediction.voxel_hash, Model.name, Source.name, Case.name)
+        .order_by(MaskVersion.id)
+    )  # fmt: skip
+
+
+def _predictions() -> Select[Any]:
+    return (
+        select(
+            Prediction.id, Prediction.file_hash, Prediction.voxel_hash, Model.name.label("model"),
+            Source.name.label("source"), Case.name.label("case"),
+        )
         .join(Model, Model.id == Prediction.model_id)
         .join(Case, Case.id == Prediction.case_id)
         .join(Source, Source.id == Case.source_id)
-    )
-    for file_hash, voxel_hash, model, source, name in predictions:
-        needed_by = f"prediction of {model} for {source}/{name}"
-        found.setdefault(file_hash, StoredFile(file_hash, needed_by, voxel_hash))
-    return list(found.values())
+        .where(Prediction.case_id.not_in(select(Tombstone.case_id)))
+        .order_by(Prediction.id)
+    )  # fmt: skip
+
+
+def _pieces(ids: list[int]) -> Iterator[list[int]]:
+    for at in range(0, len(ids), _IDS_PER_STATEMENT):
+        yield ids[at : at + _IDS_PER_STATEMENT]
+
+
+def _all_of(claims: list[Claim]) -> str:
+    more = f" and {len(claims) - 1} more" if len(claims) > 1 else ""
+    return f"{claims[0].address}{more}"

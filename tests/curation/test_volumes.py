@@ -16,6 +16,7 @@ from curation.errors import LabelValueError, MaskFileError
 from curation.rle import RunLengths
 from curation.volumes import (
     Geometry,
+    decode_and_hash,
     decode_geometry,
     decode_image,
     decode_mask,
@@ -107,6 +108,17 @@ def test_the_hash_is_the_same_alone_with_encoding_and_after_reading(array):
     assert name == voxel_hash(runs, geometry)
     again_geometry, again = decode_mask(data, "mask.nii.gz")
     assert name == voxel_hash(again, again_geometry)
+
+
+@given(MASKS, st.sampled_from(["u1", "<i2", ">f4", "scaled"]))
+def test_reading_and_hashing_at_once_is_both_one_after_the_other(array, how):
+    scaled = {"slope": 1.0, "inter": 3.0} if how == "scaled" and array.max() < 200 else {}
+    data = nifti(array if scaled else array.astype("u1" if how == "scaled" else how), **scaled)
+    geometry, runs, name = decode_and_hash(data, "mask.nii")
+    alone_geometry, alone = decode_mask(data, "mask.nii")
+    assert runs.same_as(alone)
+    assert geometry.difference(alone_geometry) is None
+    assert name == voxel_hash(alone, alone_geometry)
 
 
 def test_the_hash_is_blake3_of_voxels_shape_and_affine():
@@ -229,23 +241,20 @@ def damaged() -> dict[str, tuple[bytes, str]]:
         "cut in its trailer": (packed[:-1], cut_off),
         "cut to its magic": (packed[:2], cut_off),
         "wrong checksum": (
-            bytes(crc), f"the gzip stream is damaged (Error -6 Incorrect checksum found); {again}"
+            bytes(crc),
+            f"the gzip stream is damaged (Error -6 Incorrect checksum found); {again}",
         ),
         "garbage behind": (packed + b"junk", f"what follows the gzip stream is not gzip; {again}"),
         "empty": (b"", "the file is empty; fetch or write it again"),
         "text": (b"404: Not Found\n", f"text, not NIfTI (it begins with '404: Not Found'); {again}"),
-        "gzipped text": (
-            gzip.compress(b"hello"), f"text, not NIfTI (it begins with 'hello'); {again}"
-        ),
+        "gzipped text": (gzip.compress(b"hello"), f"text, not NIfTI (it begins with 'hello'); {again}"),
         "LFS pointer": (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
             "a git-LFS pointer, not the file itself; run `git lfs pull`",
         ),
         "DICOM": (bytes(128) + b"DICM" + bytes(900), "a DICOM file; convert the series to NIfTI"),
         "noise": (bytes(range(256)) * 4, "not a NIfTI file; convert it to NIfTI (.nii.gz)"),
-        "too few voxels": (
-            plain[:-7], "the file ends after 113 of 120 voxels; fetch or write it again"
-        ),
+        "too few voxels": (plain[:-7], "the file ends after 113 of 120 voxels; fetch or write it again"),
         "too many voxels": (
             plain + b"\1",
             "the file goes on after the 120 voxels of its header; write it again with the program that made it",
@@ -262,9 +271,7 @@ def damaged() -> dict[str, tuple[bytes, str]]:
             nifti(np.zeros((3, 3, 3), np.complex64)),
             "voxels are complex numbers; save a label map or image of plain integers or floats",
         ),
-        "RGB": (
-            nifti(rgb), "voxels are colors (RGB); save a label map or image of plain integers or floats"
-        ),
+        "RGB": (nifti(rgb), "voxels are colors (RGB); save a label map or image of plain integers or floats"),
         "no orientation": (
             nifti(small_mask(), sform=0, qform=0),
             "neither sform nor qform is set, so nothing says which side is left; "
@@ -279,7 +286,8 @@ def damaged() -> dict[str, tuple[bytes, str]]:
             "an affine with an axis of no length; write the file again",
         ),
         "image": (
-            nifti(noise), "voxel values change like an image's, not a mask's; give the label map instead"
+            nifti(noise),
+            "voxel values change like an image's, not a mask's; give the label map instead",
         ),
     }
 

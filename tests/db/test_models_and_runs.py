@@ -13,7 +13,7 @@ from db import queries, writes
 from db.catalog import Catalog
 from db.models import FindingState, ItemState, ModelKind, RunState
 from db.offers import newest_predictions
-from db.stored_files import stored_files
+from db.stored_files import contents, needed_hashes, stored_files
 from db.writes import NewEvaluation
 
 
@@ -222,7 +222,11 @@ def test_every_file_that_a_row_needs_is_named_once(catalog: Catalog) -> None:
         add_model_prediction(session, ref.case_id, "teacher", liver={})
     with catalog.reading() as session:
         files = {file.hash: file for file in stored_files(session)}
+        (claim,) = files["1" * 64].claims
+        said = contents(session, [claim])[claim]
+        assert needed_hashes(session) == files.keys()
     assert len(files) == 3
-    assert files["1" * 64].needed_by == "KiTS/a@1"
-    assert files["1" * 64].voxels == {1: 100, 200: 5}
+    assert files["1" * 64].needed_by == claim.address == "KiTS/a@1"
+    assert said.voxels == {1: 100, 200: 5}
+    assert said.class_hashes.keys() == {1}
     assert files["2" * 64].needed_by == "KiTS/a@1, as it came in"

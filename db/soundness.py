@@ -1,0 +1,224 @@
+"""Is the catalog itself sound? What no constraint can say of its rows, one query per rule."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, or_, select, union_all
+from sqlalchemy.orm import Session, aliased
+
+from curation.labels import BY_ID, CLASS_IDS
+from curation.status import Origin, Status
+from db.models import Annotation, Case, MaskVersion, Member, Model, Prediction, Source, Tombstone
+
+REMEDY = "restore the catalog from a backup"
+
+
+def contradictions(session: Session) -> list[str]:
+    """What is wrong with the rows, one sentence each; nothing in a sound catalog.
+
+    Rows whose data were purged have lost their hashes and their newest version on purpose.
+    """
+    return [f"{line}; {REMEDY}" for rule in _RULES for line in rule(session)]
+
+
+def _classes_complete(session: Session) -> Iterator[str]:
+    """Every version says of every class what is known."""
+    counted = (
+        select(Annotation.version_id, func.count().label("rows")).group_by(Annotation.version_id).subquery()
+    )
+    rows = func.coalesce(counted.c.rows, 0)
+    statement = (
+        _of_version(rows.label("rows"))
+        .outerjoin(counted, counted.c.version_id == MaskVersion.id)
+        .where(rows != len(CLASS_IDS), _kept(MaskVersion.case_id))
+    )
+    for row in session.execute(statement):
+        yield f"{_address(row)}: has {row.rows} annotation rows instead of {len(CLASS_IDS)}"
+
+
+def _newest_is_highest(session: Session) -> Iterator[str]:
+    """A case's newest version is the one with the highest number, and every case has one."""
+    highest = (
+        select(MaskVersion.case_id, func.max(MaskVersion.number).label("number"))
+        .group_by(MaskVersion.case_id)
+        .subquery()
+    )
+    newest = aliased(MaskVersion)
+    statement = (
+        select(
+            Source.name.label("source"), Case.name.label("case"), highest.c.number, newest.number.label("newest")
+        )
+        .join(Source, Source.id == Case.source_id)
+        .outerjoin(highest, highest.c.case_id == Case.id)
+        .outerjoin(newest, newest.id == Case.newest_version_id)
+        .where(
+            or_(newest.number.is_(None), newest.number != highest.c.number, newest.case_id != Case.id),
+            _kept(Case.id),
+        )
+    )  # fmt: skip
+    for row in session.execute(statement):
+        newest_is = f"@{row.newest}" if row.newest else "none"
+        highest_is = f"@{row.number}" if row.number else "none"
+        yield f"{row.source}/{row.case}: its newest version is {newest_is}, its highest {highest_is}"
+
+
+def _chain_without_gaps(session: Session) -> Iterator[str]:
+    """Version n stands on version n - 1 of the same case, down to 1."""
+    parent = aliased(MaskVersion)
+    statement = (
+        _of_version(parent.number.label("parent"))
+        .outerjoin(parent, parent.id == MaskVersion.parent_id)
+        .where(
+            MaskVersion.number > 1,
+            or_(
+                parent.number.is_(None),
+                parent.number != MaskVersion.number - 1,
+                parent.case_id != MaskVersion.case_id,
+            ),
+        )
+    )
+    for row in session.execute(statement):
+        yield f"{_address(row)}: stands on version {row.parent or 'none'}, not on {row.number - 1} of its case"
+
+
+def _drawn_by_known(session: Session) -> Iterator[str]:
+    """A pseudo class has a prediction for the very case; every class was drawn in a version of it."""
+    drawn = aliased(MaskVersion)
+    elsewhere = (
+        _of_version(Annotation.class_id)
+        .join(Annotation, Annotation.version_id == MaskVersion.id)
+        .outerjoin(drawn, drawn.id == Annotation.drawn_version_id)
+        .where(
+            Annotation.status == Status.ANNOTATED,
+            or_(
+                drawn.id.is_(None),
+                drawn.case_id != MaskVersion.case_id,
+                drawn.number > MaskVersion.number,
+            ),
+        )
+    )
+    for row in session.execute(elsewhere):
+        yield f"{_address(row)}: {BY_ID[row.class_id].name} was drawn in no version of this case up to it"
+    unpredicted = (
+        _of_version(Annotation.class_id)
+        .join(Annotation, Annotation.version_id == MaskVersion.id)
+        .outerjoin(Prediction, Prediction.id == Annotation.prediction_id)
+        .where(
+            Annotation.origin == Origin.PSEUDO,
+            or_(Prediction.id.is_(None), Prediction.case_id != MaskVersion.case_id),
+            _kept(MaskVersion.case_id),
+        )
+    )
+    for row in session.execute(unpredicted):
+        yield f"{_address(row)}: {BY_ID[row.class_id].name} is pseudo without a prediction for this case"
+
+
+def _restored_is_own(session: Session) -> Iterator[str]:
+    """What a version brings back is an earlier version of the same case."""
+    restored = aliased(MaskVersion)
+    statement = (
+        _of_version()
+        .outerjoin(restored, restored.id == MaskVersion.restores_id)
+        .where(
+            MaskVersion.restores_id.is_not(None),
+            or_(
+                restored.id.is_(None),
+                restored.case_id != MaskVersion.case_id,
+                restored.number >= MaskVersion.number,
+            ),
+        )
+    )
+    for row in session.execute(statement):
+        yield f"{_address(row)}: brings back a version that is no earlier one of this case"
+
+
+def _members_exist(session: Session) -> Iterator[str]:
+    """A frozen dataset's members are versions that there are."""
+    statement = (
+        select(Member.dataset_version_id, Member.case_id, Member.version_id)
+        .outerjoin(
+            MaskVersion, (MaskVersion.id == Member.version_id) & (MaskVersion.case_id == Member.case_id)
+        )
+        .where(MaskVersion.id.is_(None))
+    )
+    for row in session.execute(statement):
+        yield (
+            f"dataset version {row.dataset_version_id}: its member case {row.case_id} has no version "
+            f"with id {row.version_id}"
+        )
+
+
+def _one_mask_per_file(session: Session) -> Iterator[str]:
+    """One file is one mask: all rows that name it state the same voxel hash."""
+    named = union_all(
+        select(MaskVersion.file_hash, MaskVersion.voxel_hash).where(MaskVersion.file_hash.is_not(None)),
+        select(Prediction.file_hash, Prediction.voxel_hash),
+    ).subquery()
+    statement = (
+        select(named.c.file_hash)
+        .group_by(named.c.file_hash)
+        .having(func.min(named.c.voxel_hash) != func.max(named.c.voxel_hash))
+    )
+    for name in session.scalars(statement):
+        rows = sorted({*session.scalars(_holders(name)), *session.scalars(_predictors(name))})
+        yield f"{', '.join(rows)}: name the same file {name[:12]}… with different voxel hashes"
+
+
+def _purged_is_gone(session: Session) -> Iterator[str]:
+    """What was purged names no file any more."""
+    hashed = or_(MaskVersion.file_hash.is_not(None), MaskVersion.incoming_hash.is_not(None))
+    statement = _of_version().join(Tombstone, Tombstone.case_id == MaskVersion.case_id).where(hashed)
+    for row in session.execute(statement):
+        yield f"{_address(row)}: was purged, and yet names a file"
+
+
+_RULES: tuple[Callable[[Session], Iterator[str]], ...] = (
+    _classes_complete,
+    _newest_is_highest,
+    _chain_without_gaps,
+    _drawn_by_known,
+    _restored_is_own,
+    _members_exist,
+    _one_mask_per_file,
+    _purged_is_gone,
+)
+
+
+def _of_version(*columns: Any) -> Select[Any]:
+    return (
+        select(Source.name.label("source"), Case.name.label("case"), MaskVersion.number, *columns)
+        .select_from(MaskVersion)
+        .join(Case, Case.id == MaskVersion.case_id)
+        .join(Source, Source.id == Case.source_id)
+        .order_by(MaskVersion.id)
+    )
+
+
+def _address(row: Any) -> str:
+    return f"{row.source}/{row.case}@{row.number}"
+
+
+def _kept(case_id: Any) -> ColumnElement[bool]:
+    """Not purged."""
+    return case_id.not_in(select(Tombstone.case_id))
+
+
+def _holders(file_hash: str) -> Select[tuple[str]]:
+    address = Source.name + "/" + Case.name
+    return (
+        select(address)
+        .join(Case, Case.source_id == Source.id)
+        .join(MaskVersion, MaskVersion.case_id == Case.id)
+        .where(MaskVersion.file_hash == file_hash)
+    )
+
+
+def _predictors(file_hash: str) -> Select[tuple[str]]:
+    address = "prediction of " + Model.name + " for " + Source.name + "/" + Case.name
+    return (
+        select(address)
+        .join(Case, Case.source_id == Source.id)
+        .join(Prediction, Prediction.case_id == Case.id)
+        .join(Model, Model.id == Prediction.model_id)
+        .where(Prediction.file_hash == file_hash)
+    )
