@@ -184,7 +184,7 @@ _RULES: tuple[Callable[[Session], Iterator[str]], ...] = (
 )
 
 
-def _of_version(*columns: Any) -> Select[Any]:
+def _of_version(*columns: Any) -> Select[*tuple[Any, ...]]:
     return (
         select(Source.name.label("source"), Case.name.label("case"), MaskVersion.number, *columns)
         .select_from(MaskVersion)
@@ -203,20 +203,22 @@ def _kept(case_id: Any) -> ColumnElement[bool]:
     return case_id.not_in(select(Tombstone.case_id))
 
 
-def _holders(file_hash: str) -> Select[tuple[str]]:
+def _holders(file_hash: str) -> Select[str]:
     address = Source.name + "/" + Case.name
     return (
         select(address)
+        .select_from(Source)
         .join(Case, Case.source_id == Source.id)
         .join(MaskVersion, MaskVersion.case_id == Case.id)
         .where(MaskVersion.file_hash == file_hash)
     )
 
 
-def _predictors(file_hash: str) -> Select[tuple[str]]:
+def _predictors(file_hash: str) -> Select[str]:
     address = "prediction of " + Model.name + " for " + Source.name + "/" + Case.name
     return (
         select(address)
+        .select_from(Source)
         .join(Case, Case.source_id == Source.id)
         .join(Prediction, Prediction.case_id == Case.id)
         .join(Model, Model.id == Prediction.model_id)

@@ -114,8 +114,8 @@ def contents(session: Session, claims: Iterable[Claim]) -> dict[Claim, Contents]
             voxels["version", reserved.version_id][reserved.value] = reserved.voxels
     for ids in _pieces(predictions):
         found = select(PredictionClass.prediction_id, PredictionClass.class_id, PredictionClass.voxels)
-        for row in session.execute(found.where(PredictionClass.prediction_id.in_(ids))):
-            voxels["prediction", row.prediction_id][row.class_id] = row.voxels
+        for one in session.execute(found.where(PredictionClass.prediction_id.in_(ids))):
+            voxels["prediction", one.prediction_id][one.class_id] = one.voxels
     return {
         claim: Contents(
             voxels[claim.of, claim.id], hashes[claim.id] if claim.of == "version" else {}
@@ -194,7 +194,7 @@ def rename(session: Session, old: str, new: str) -> int:
     return changed
 
 
-def _versions() -> Select[Any]:
+def _versions() -> Select[*tuple[Any, ...]]:
     return (
         select(
             MaskVersion.id, MaskVersion.number, MaskVersion.file_hash, MaskVersion.voxel_hash,
@@ -206,7 +206,7 @@ def _versions() -> Select[Any]:
     )  # fmt: skip
 
 
-def _predictions() -> Select[Any]:
+def _predictions() -> Select[*tuple[Any, ...]]:
     return (
         select(
             Prediction.id, Prediction.file_hash, Prediction.voxel_hash, Model.name.label("model"),

@@ -130,7 +130,7 @@ def test_a_folder_that_may_not_be_written_to_is_said(tmp_path: Path, monkeypatch
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("tempfile.mkstemp", read_only)
-    with pytest.raises(StoreUnwritableError, match="Read-only file system.*allow this user to write there"):
+    with pytest.raises(StoreUnwritableError, match=r"Read-only file system.*allow this user to write there"):
         store.put(b"abc")
 
 
