@@ -1,16 +1,24 @@
 """Commands on the versions of a case's mask: list them, take one out, compare two, ask who drew what."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli.common import CaseArgument, JsonOption, print_json, print_table, workspace_of
+from curation.labels import value_name
+
+if TYPE_CHECKING:
+    from pipelines.changes import Comparison, ValueDiff
+
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (history, checkout):
+    for command in (history, diff, checkout):
         app.command(rich_help_panel="Versions")(command)
 
 
@@ -56,11 +64,97 @@ def history(context: typer.Context, case: CaseArgument, as_json: JsonOption = Fa
     )  # fmt: skip
 
 
+def diff(
+    context: typer.Context,
+    first: Annotated[
+        str, typer.Argument(metavar="CASE@N", help="The version before; alone: compare its parent with it.")
+    ],
+    second: Annotated[
+        str | None, typer.Argument(metavar="[CASE@M]", help="The version after, of the same case.")
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option("--png", metavar="FILE", help="Draw the most changed classes, too.")
+    ] = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two versions of a case: per class voxels and ml gained and lost, Dice, status and origin.
+
+    Example: `maskledger diff KiTS/case_00023@1 KiTS/case_00023@2 --png case_00023.png`
+    """
+    from pipelines.changes import compare, draw
+
+    with workspace_of(context) as ws:
+        bench = ws.bench()
+        compared = compare(bench, first, second)
+        drawn_without = draw(compared, png, replace=force) if png else None
+    if drawn_without:
+        print(f"note: {drawn_without}", file=sys.stderr)
+    if as_json:
+        print_json(
+            {
+                "from": compared.before.address,
+                "to": compared.after.address,
+                "classes": {value_name(v): _diff_json(one) for v, one in compared.classes.items()},
+                "reserved": {
+                    value_name(v): {"value": v, **_diff_json(one)} for v, one in compared.reserved.items()
+                },
+            }
+        )
+    else:
+        _print_diff(compared)
+        if png:
+            print(f"\n{png}: drawn")
+
+
+def _diff_json(one: "ValueDiff") -> dict[str, Any]:
+    found = {
+        "gained_voxels": one.voxels.gained,
+        "lost_voxels": one.voxels.lost,
+        "gained_ml": one.gained_ml,
+        "lost_ml": one.lost_ml,
+        "dice": one.voxels.dice,
+    }
+    if one.status == (None, None):  # a reserved value
+        return found
+    return found | {"origin": one.origin, "status": one.status, "by": one.by}
+
+
+def _print_diff(compared: "Comparison") -> None:
+    for word, side in (("from", compared.before), ("to", compared.after)):
+        row = side.row
+        made = f"{row.kind} {row.revision}" if row.revision else row.kind
+        why = f": {row.message}" if row.message else ""
+        print(f"{word:5}{side.address}  {made}, {row.author}, {row.created_at:%Y-%m-%d %H:%M}{why}")
+    rows = [*compared.classes.values(), *compared.reserved.values()]
+    if not rows:
+        print("\nnothing differs: every class has the same voxels, status and origin")
+        return
+    print()
+    print_table(
+        ("class", "before", "after", "gained", "lost", "gained ml", "lost ml", "Dice"),
+        [
+            (
+                value_name(one.value), _state(one, 0), _state(one, 1), one.voxels.gained, one.voxels.lost,
+                f"{one.gained_ml:.2f}", f"{one.lost_ml:.2f}", f"{one.voxels.dice:.4f}",
+            )
+            for one in rows
+        ],
+        numeric=(3, 4, 5, 6, 7),
+    )  # fmt: skip
+
+
+def _state(one: "ValueDiff", side: int) -> str:
+    """Who drew a class, or why it is not drawn."""
+    words: Sequence[str | None] = (one.origin[side], one.by[side])
+    return " ".join(filter(None, words)) or one.status[side] or "–"
+
+
 def checkout(
     context: typer.Context,
     case: CaseArgument,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="New file, NAME.nii.gz.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    force: ForceOption = False,
 ) -> None:
     """Write a version's mask to a file, exactly as it is stored (default the newest version).
 
