@@ -45,6 +45,7 @@ class Lines:
         """Tell the end and how long it took."""
         if self._done:
             self.say(f"{self._title}: {self._done} done in {time.monotonic() - self._since:.1f} s")
+            self._done = 0
 
     def say(self, line: str) -> None:
         """Print one line on stderr."""

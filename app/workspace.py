@@ -40,14 +40,15 @@ class Workspace:
 
     def bench(self, *, jobs: int | None = None, progress: Progress | None = None) -> Workbench:
         """What a stage works with; `jobs` is the number of worker processes, default one per core."""
+        told = progress or Silent()
         return Workbench(
-            catalog=self.catalog,
+            catalog=self.catalog.patient(told.say),
             store=self.store,
             root=self.root,
             author=self.author,
             program_version=program_version(),
             jobs=jobs or cores(),
-            progress=progress or Silent(),
+            progress=told,
         )
 
     def cases(self, query: str = "") -> list[CaseRow]:

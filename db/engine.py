@@ -5,12 +5,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from curation.errors import CurationError, UsageError
 
 # How long a writer waits for the one before it; a batch of an ingest commits within a second.
 BUSY_TIMEOUT_S = 60.0
+CONNECT_TIMEOUT_S = 10
 
 
 class DatabaseUrlError(UsageError):
@@ -19,6 +20,18 @@ class DatabaseUrlError(UsageError):
 
 class DatabaseUnreachableError(CurationError):
     """The database does not answer, is locked for too long, or the file is none."""
+
+
+class DatabaseGoneError(DatabaseUnreachableError):
+    """A database server does not answer, or stopped while it was asked: it may be back soon."""
+
+
+class WritersCrossedError(DatabaseUnreachableError):
+    """Two writers waited for each other and the server undid this one: the same again gets through."""
+
+
+class DatabaseDiskFullError(DatabaseUnreachableError):
+    """The disk that the database lies on is full; what was committed before is safe."""
 
 
 def database_url(text: str) -> URL:
@@ -50,7 +63,9 @@ def open_engine(url: str | URL) -> Engine:
     """
     target = database_url(url) if isinstance(url, str) else url
     if target.get_backend_name() == "postgresql":
-        return create_engine(target, pool_pre_ping=True)
+        # Without a limit of its own, a host that is gone is waited for until TCP gives up, for minutes.
+        limit = {} if "connect_timeout" in target.query else {"connect_timeout": CONNECT_TIMEOUT_S}
+        return create_engine(target, pool_pre_ping=True, connect_args=limit)
     engine = create_engine(target, connect_args={"timeout": BUSY_TIMEOUT_S})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -73,16 +88,41 @@ def for_reading(engine: Engine) -> Engine:
     return engine
 
 
-def explain(error: SQLAlchemyError, engine: Engine) -> CurationError:
+def explain(error: DBAPIError, engine: Engine) -> DatabaseUnreachableError:
     """Turn a driver's error about the database as a whole into one that says what to do."""
     where = engine.url.render_as_string(hide_password=True)
-    found = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+    found = str(error.orig).strip().split("\n")[0]
+    # psycopg's errors carry PostgreSQL's code of five signs; sqlite3's, and failures to connect, carry none.
+    state = getattr(error.orig, "sqlstate", None)
+    if state in {"40P01", "40001"}:  # deadlock detected, could not serialize
+        return WritersCrossedError(f"{where}: {found}; start this again")
+    if state == "53100" or "database or disk is full" in found:
+        return DatabaseDiskFullError(
+            f"{where}: the database's disk is full ({found}); free some space and start the same command "
+            "again: what was committed is safe, and only the rest will be done"
+        )
+    if _is_gone(error, engine, state):
+        return DatabaseGoneError(f"{where}: {found}; check that the server runs, then start this again")
     if isinstance(error, OperationalError) and "locked" in found:
         return DatabaseUnreachableError(
             f"{where}: another process has been writing for {BUSY_TIMEOUT_S:.0f} s; "
             "wait until it ends and start this again"
         )
     return DatabaseUnreachableError(f"{where}: {found}; check the path or URL, and that the database runs")
+
+
+def is_about_the_database(error: DBAPIError) -> bool:
+    """Whether an error is about the database as a whole, not about the statement or its rows."""
+    return isinstance(error, OperationalError) or error.connection_invalidated
+
+
+def _is_gone(error: DBAPIError, engine: Engine, state: str | None) -> bool:
+    """Whether a server went away or does not let anyone in (class 08, or being shut down or started)."""
+    if engine.dialect.name != "postgresql":
+        return False
+    if state is None:
+        return is_about_the_database(error)
+    return error.connection_invalidated or state.startswith("08") or state in {"57P01", "57P02", "57P03"}
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

@@ -3,17 +3,22 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from sqlalchemy.orm import Session
+
+from curation.errors import CurationError
 from db import writes
 from db.catalog import Catalog
-from db.models import ItemState, RunState
+from db.engine import DatabaseUnreachableError
+from db.models import ItemState, RunState, utc_now
 from db.store import Store
+from pipelines.workers import submit, worker_pool
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -102,20 +107,44 @@ class Outcome:
         self.counts[kind] = self.counts.get(kind, 0) + by
 
 
+# What a write does with its session; a text that it returns is counted in the outcome.
+Write = Callable[[Session], str | None]
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What became of one queued write: what it counts as, or why it was refused."""
+
+    counts_as: str | None = None
+    refused: str | None = None
+
+
 class Booking:
-    """The one writer of a run: collects writes and commits them in batches of at most COMMIT_EVERY_S."""
+    """The one writer of a run: collects writes and commits them in batches of at most COMMIT_EVERY_S.
+
+    A batch is one transaction and gets through exactly once, also where the database went away while it was
+    committed. Inside it every write stands on its own: one that refuses its case undoes no other.
+    """
 
     def __init__(self, bench: Workbench, outcome: Outcome) -> None:
         self.bench = bench
         self.outcome = outcome
-        self._pending: list[Callable[[Any], None]] = []
+        self._pending: list[tuple[str, Write]] = []
         self._after: list[Callable[[], None]] = []
+        self._batches = 0
         self._since = time.monotonic()
         self._progress_at = float("-inf")
 
-    def add(self, write: Callable[[Any], None]) -> None:
-        """Queue one write (a function of a session); it is committed with its batch."""
-        self._pending.append(write)
+    def add(self, write: Write, subject: str = "") -> None:
+        """Queue one write; it is committed with its batch.
+
+        Args:
+            write: A function of a session. It may be called more than once, each time on what is committed
+                by then. A CurationError that it raises (`StaleParentError`: another writer was first)
+                refuses its case alone.
+            subject: The case or file that it is about.
+        """
+        self._pending.append((subject, write))
         if time.monotonic() - self._since >= COMMIT_EVERY_S:
             self.flush()
 
@@ -138,26 +167,71 @@ class Booking:
         now = time.monotonic()
         if now - self._progress_at >= 1.0:
             self._progress_at = now
-            with self.bench.catalog.writing() as session:
+            # Where the database is gone for a moment the next event tells more, and the training goes on.
+            with suppress(DatabaseUnreachableError), self.bench.catalog.writing(wait=False) as session:
                 writes.update_progress(session, self.outcome.run_id, event)
 
     def _item(self, subject: str, state: ItemState, line: str) -> None:
-        run_id = self.outcome.run_id
-        self.add(
-            lambda session: writes.add_run_item(session, run_id, subject=subject, state=state, reason=line)
-        )
+        self.add(lambda session: self._write_item(session, subject, state, line), subject)
+
+    def _write_item(self, session: Session, subject: str, state: ItemState, line: str) -> None:
+        writes.add_run_item(session, self.outcome.run_id, subject=subject, state=state, reason=line)
 
     def flush(self) -> None:
         """Commit what is queued."""
-        pending, self._pending = self._pending, []
-        if pending:
-            with self.bench.catalog.writing() as session:
-                for write in pending:
-                    write(session)
+        # In one order for all runs: two writers of the same cases wait for each other, but never crosswise.
+        batch, self._pending = sorted(self._pending, key=lambda queued: queued[0]), []
+        if batch:
+            for written in self._commit(batch):
+                if written.counts_as:
+                    self.outcome.count(written.counts_as)
+                if written.refused:
+                    self.outcome.refused.append(written.refused)
         after, self._after = self._after, []
         for action in after:
             action()
         self._since = time.monotonic()
+
+    def _commit(self, batch: list[tuple[str, Write]]) -> list[_Written]:
+        """Write a batch exactly once, without those of its writes that refuse their case."""
+        try:
+            return self._transaction(batch, self._write)
+        except DatabaseUnreachableError:
+            raise
+        except CurationError:
+            # Rare, and a savepoint for every write of every batch would make them all a tenth slower.
+            return self._transaction(batch, self._write_or_refuse)
+
+    def _transaction(
+        self, batch: list[tuple[str, Write]], write_one: Callable[[Session, str, Write], _Written]
+    ) -> list[_Written]:
+        number = self._batches + 1
+        written: list[_Written] = []
+
+        def attempt() -> None:
+            nonlocal written
+            with self.bench.catalog.writing() as session:
+                if writes.begin_batch(session, self.outcome.run_id, number):
+                    written = [write_one(session, subject, write) for subject, write in batch]
+                # Else the attempt before was committed and only its answer was lost: `written` is right.
+
+        self.bench.catalog.insist(attempt)
+        self._batches = number
+        return written
+
+    def _write(self, session: Session, _subject: str, write: Write) -> _Written:
+        return _Written(write(session))
+
+    def _write_or_refuse(self, session: Session, subject: str, write: Write) -> _Written:
+        savepoint = session.begin_nested()
+        try:
+            counts_as = write(session)
+        except CurationError as error:
+            savepoint.rollback()
+            self._write_item(session, subject, ItemState.REFUSED, str(error))
+            return _Written(refused=str(error))
+        savepoint.commit()
+        return _Written(counts_as)
 
 
 @contextmanager
@@ -178,34 +252,58 @@ def run(
         key: Names the work: when it is started again after a kill, the killed run is booked as interrupted.
         total: Number of items, where known.
     """
-    with bench.catalog.writing() as session:
-        run_id = writes.start_run(
-            session, stage=stage, key=key, parameters=parameters, author=bench.author,
-            program_version=bench.program_version, total=total,
-        )  # fmt: skip
-        writes.add_event(
-            session, author=bench.author, action=stage, subject=key or "", parameters=parameters,
-            program_version=bench.program_version,
-        )  # fmt: skip
-    booking = Booking(bench, Outcome(run_id))
-    state, message = RunState.FAILED, ""
+    booking = Booking(bench, Outcome(_start(bench, stage, parameters, key, total)))
     try:
         yield booking
         booking.flush()
-        outcome = booking.outcome
-        state = RunState.DONE
-        message = ", ".join(f"{n} {kind}" for kind, n in outcome.counts.items())
-        if outcome.refused:
-            message = ", ".join(filter(None, (message, f"{len(outcome.refused)} refused")))
-    except KeyboardInterrupt:
-        state, message = RunState.INTERRUPTED, "interrupted; start it again to go on"
+    except (KeyboardInterrupt, SystemExit):
+        _finish(bench, booking, RunState.INTERRUPTED, "interrupted; start it again to go on")
         raise
     except Exception as error:
-        message = str(error)
+        _finish(bench, booking, RunState.FAILED, str(error))
         raise
-    finally:
+    outcome = booking.outcome
+    message = ", ".join(f"{n} {kind}" for kind, n in outcome.counts.items())
+    if outcome.refused:
+        message = ", ".join(filter(None, (message, f"{len(outcome.refused)} refused")))
+    bench.catalog.insist(partial(_write_end, bench.catalog, outcome.run_id, RunState.DONE, message))
+
+
+def _start(
+    bench: Workbench, stage: str, parameters: dict[str, Any], key: str | None, total: int | None
+) -> int:
+    """Book the start of a run and its event; returns the run's id."""
+    started_at = utc_now()
+
+    def attempt() -> int:
         with bench.catalog.writing() as session:
-            writes.finish_run(session, run_id, state=state, message=message)
+            known = writes.started_run(session, stage, bench.author, started_at)
+            if known is not None:
+                return known  # committed before; only the answer was lost
+            run_id = writes.start_run(
+                session, stage=stage, key=key, parameters=parameters, author=bench.author,
+                program_version=bench.program_version, total=total, started_at=started_at,
+            )  # fmt: skip
+            writes.add_event(
+                session, author=bench.author, action=stage, subject=key or "", parameters=parameters,
+                program_version=bench.program_version,
+            )  # fmt: skip
+            return run_id
+
+    return bench.catalog.insist(attempt)
+
+
+def _finish(bench: Workbench, booking: Booking, state: RunState, message: str) -> None:
+    """Book the end of a run that did not get to its end; the error that ended it is on its way already."""
+    bench.progress.finish()  # an open bar would keep the terminal's cursor
+    # Where the catalog itself is what failed, the next run of the same work books this one as interrupted.
+    with suppress(DatabaseUnreachableError), bench.catalog.writing(wait=False) as session:
+        writes.finish_run(session, booking.outcome.run_id, state=state, message=message)
+
+
+def _write_end(catalog: Catalog, run_id: int, state: RunState, message: str) -> None:
+    with catalog.writing() as session:
+        writes.finish_run(session, run_id, state=state, message=message)
 
 
 def map_cases(
@@ -213,8 +311,9 @@ def map_cases(
 ) -> Iterator[Result]:
     """Map a pure function over jobs in worker processes, in the order in which they finish.
 
-    Few jobs run in this process. `function` must be importable and must return its errors as
-    values: what it raises is a defect of ours and ends the run.
+    Few jobs run in this process. `function` must be importable and must return a bad case's errors as
+    values: what it raises ends the run, because it is a defect of ours or, as a store that cannot be
+    written, would meet every other case too.
     """
     if workers.executor is None and (workers.jobs == 1 or total < POOL_FROM_JOBS):
         yield from map(function, jobs)
@@ -222,8 +321,7 @@ def map_cases(
     if workers.executor is not None:
         yield from _as_finished(workers.executor, function, jobs, 4 * workers.jobs)
         return
-    # spawn: a forked child would share the parent's database connections.
-    with ProcessPoolExecutor(workers.jobs, mp_context=get_context("spawn")) as pool:
+    with worker_pool(workers.jobs) as pool:
         yield from _as_finished(pool, function, jobs, 4 * workers.jobs)
 
 
@@ -234,7 +332,7 @@ def _as_finished(
     waiting: set[Future[Result]] = set()
     try:
         for job in jobs:
-            waiting.add(executor.submit(function, job))
+            waiting.add(submit(executor, function, job))
             if len(waiting) >= window:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)

@@ -13,8 +13,10 @@ from db.writes.models import (
 from db.writes.runs import (
     add_event,
     add_run_item,
+    begin_batch,
     finish_run,
     start_run,
+    started_run,
     update_progress,
 )
 from db.writes.versions import (
@@ -44,6 +46,7 @@ __all__ = [
     "add_prediction",
     "add_run_item",
     "add_version",
+    "begin_batch",
     "decide_finding",
     "ensure_case",
     "ensure_model",
@@ -53,5 +56,6 @@ __all__ = [
     "freeze_dataset",
     "move_source",
     "start_run",
+    "started_run",
     "update_progress",
 ]

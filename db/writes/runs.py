@@ -1,9 +1,10 @@
 """Runs of stages, what they did with each case, and the log of events."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from db.models import Event, ItemState, Run, RunItem, RunState, utc_now
@@ -18,6 +19,7 @@ def start_run(
     author: str,
     program_version: str,
     total: int | None = None,
+    started_at: datetime | None = None,
 ) -> int:
     """Book the start of a run; returns its id.
 
@@ -32,6 +34,7 @@ def start_run(
         author: Who asked.
         program_version: What it runs on.
         total: Number of items to do; None where unknown.
+        started_at: When, by the caller's clock; default now.
     """
     values = {
         "stage": stage,
@@ -40,6 +43,7 @@ def start_run(
         "author": author,
         "program_version": program_version,
         "total": total,
+        "started_at": started_at or utc_now(),
     }
     if key is not None:
         session.execute(
@@ -48,6 +52,29 @@ def start_run(
             .values(state=RunState.INTERRUPTED, finished_at=utc_now(), message="stopped before its end")
         )
     return insert_returning_id(session, Run, values)
+
+
+def started_run(session: Session, stage: str, author: str, started_at: datetime) -> int | None:
+    """The run that this author started at this very moment: whether a lost answer was that of a commit."""
+    same = (Run.stage == stage, Run.author == author, Run.started_at == started_at)
+    return session.scalar(select(Run.id).where(*same))
+
+
+def begin_batch(session: Session, run_id: int, number: int) -> bool:
+    """Count a batch of a run's writes, in the transaction that holds them.
+
+    Args:
+        session: A writing session.
+        run_id: The run.
+        number: Which batch of the run this is, from 1.
+
+    Returns:
+        False if this very batch was committed before and only the answer was lost: write nothing then.
+    """
+    counted = session.execute(
+        update(Run).where(Run.id == run_id, Run.batches == number - 1).values(batches=number)
+    )
+    return bool(counted.rowcount)  # type: ignore[attr-defined]
 
 
 def update_progress(session: Session, run_id: int, progress: Mapping[str, Any]) -> None:
