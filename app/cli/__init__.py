@@ -1,11 +1,16 @@
 """The command line: `maskledger`. A command parses, makes one call, prints."""
 
+import errno
+import signal
 import sys
 
 import typer
 
 from app.cli import catalog, datasets, ledger, models, predictions, viewing
 from app.cli.common import Invocation
+
+# As shells count: 128 and the number of the signal. Typer makes Ctrl-C's.
+INTERRUPTED, ENDED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 app = typer.Typer(
     name="maskledger",
@@ -23,7 +28,7 @@ app = typer.Typer(
     `retrain`, `evaluate`, `dashboard`. Or see all of it at once: `demo`.
 
     Exit codes: 0 done; 1 done, but some cases were refused (each on stderr); 2 wrong usage; 3 could not be
-    done; 4 `verify` found damage.
+    done; 4 `verify` found damage; 130 and 143 interrupted: start the same command again to go on.
     """,
 )
 
@@ -56,6 +61,8 @@ def main() -> None:
     """Entry point: run the command and turn errors into one line and the documented exit code."""
     from curation.errors import CurationError, UsageError
 
+    # As Ctrl-C does: what is open is closed, and the run is booked as interrupted.
+    signal.signal(signal.SIGTERM, _end)
     try:
         app()
     except UsageError as error:
@@ -64,16 +71,27 @@ def main() -> None:
     except CurationError as error:
         _complain(error)
         sys.exit(3)
-    except KeyboardInterrupt:
-        print("maskledger: interrupted; start the same command again to go on", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         # `maskledger cases … | head` closes our stdout early; that is no failure of ours.
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        where = error.filename or "a file"
+        _complain(f"{where}: {error.strerror}; free some space there and start the same command again")
+        sys.exit(3)
+    except SystemExit as end:
+        if end.code in {INTERRUPTED, ENDED}:
+            _complain("interrupted; start the same command again to go on")
+        raise
 
 
-def _complain(error: Exception) -> None:
+def _end(_signal: int, _frame: object) -> None:
+    sys.exit(ENDED)
+
+
+def _complain(error: object) -> None:
     print(f"maskledger: {error}", file=sys.stderr)
     caret = getattr(error, "caret", None)
     if caret is not None:
