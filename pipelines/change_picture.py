@@ -232,7 +232,13 @@ def _mark_place(
 
 
 def _scale_bar(axes: "Axes", box: tuple[float, float, float, float]) -> None:
+    from matplotlib.patheffects import withStroke
+
     left, right, _, bottom = box
     x, y = left + 0.05 * (right - left), bottom - 0.06 * (right - left)
-    axes.plot([x, x + _BAR_MM], [y, y], color=_INK, linewidth=2.5)
-    axes.text(x, y - 0.02 * (right - left), f"{_BAR_MM} mm", color=_INK, fontsize=8, va="bottom")
+    edge = [withStroke(linewidth=4, foreground="black")]  # to be read on bone, too
+    axes.plot([x, x + _BAR_MM], [y, y], color=_INK, linewidth=2.5, path_effects=edge)
+    axes.text(
+        x, y - 0.02 * (right - left), f"{_BAR_MM} mm", color=_INK, fontsize=8, va="bottom",
+        path_effects=[withStroke(linewidth=2, foreground="black")],
+    )  # fmt: skip

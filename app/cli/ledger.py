@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.common import CaseArgument, JsonOption, print_json, print_table, workspace_of
-from curation.labels import value_name
+from curation.labels import is_reserved, value_name
 
 if TYPE_CHECKING:
+    from pipelines.blame import Traced
     from pipelines.changes import Comparison, ValueDiff
 
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
@@ -18,7 +19,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file if 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (history, diff, checkout):
+    for command in (history, diff, blame, checkout):
         app.command(rich_help_panel="Versions")(command)
 
 
@@ -148,6 +149,83 @@ def _state(one: "ValueDiff", side: int) -> str:
     """Who drew a class, or why it is not drawn."""
     words: Sequence[str | None] = (one.origin[side], one.by[side])
     return " ".join(filter(None, words)) or one.status[side] or "–"
+
+
+def blame(
+    context: typer.Context,
+    case: CaseArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Label map of who drew which voxel, NAME.nii.gz, with legend."
+        ),
+    ] = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell which version, and so which source, model or person, put each voxel of a mask there.
+
+    A voxel belongs to the version in which it took its present class and has kept it since. With --out the label
+    map has NAME.legend.csv, NAME.label.txt (ITK-SNAP) and NAME.ctbl (3D Slicer) beside it.
+
+    Example: `maskledger blame KiTS/case_00023 --out who.nii.gz`
+    """
+    from pipelines.blame import trace, write_label_map
+
+    with workspace_of(context) as ws:
+        traced = trace(ws.bench(), case)
+        written = write_label_map(traced, out, replace=force) if out else []
+    if as_json:
+        print_json(_blame_json(traced))
+        return
+    _print_blame(traced)
+    if written:
+        print(f"\n{out}: written, with {', '.join(path.name for path in written[1:])}")
+
+
+def _blame_json(traced: "Traced") -> dict[str, Any]:
+    classes: dict[str, list[dict[str, Any]]] = {}
+    reserved: dict[str, list[dict[str, Any]]] = {}
+    for share in traced.shares:
+        group = reserved if is_reserved(share.value) else classes
+        group.setdefault(value_name(share.value), []).append(
+            {
+                "value": share.hand.value, "version": share.hand.version, "voxels": share.voxels,
+                "ml": share.ml, "share": share.share,
+            }
+        )  # fmt: skip
+    return {
+        "case": traced.address,
+        "version": traced.number,
+        "legend": [
+            {
+                "value": h.value, "color": h.color, "version": h.version, "kind": h.kind, "origin": h.origin,
+                "who": h.who, "run": h.run, "author": h.author, "when": h.when.isoformat(),
+                "message": h.message, "voxels": h.voxels, "ml": h.ml,
+            }
+            for h in traced.hands
+        ],
+        "classes": classes,
+        "reserved": reserved,
+    }  # fmt: skip
+
+
+def _print_blame(traced: "Traced") -> None:
+    print(f"{traced.address}@{traced.number}")
+    if not traced.shares:
+        print("nothing is drawn")
+        return
+    print_table(
+        ("class", "version", "kind", "origin", "drawn by", "run", "voxels", "ml", "share", "value"),
+        [
+            (
+                value_name(s.value), s.hand.version, s.hand.kind, s.hand.origin, s.hand.who,
+                s.hand.run or "–", s.voxels, f"{s.ml:.2f}", f"{100 * s.share:.1f} %", s.hand.value,
+            )
+            for s in traced.shares
+        ],
+        numeric=(1, 5, 6, 7, 8, 9),
+    )  # fmt: skip
 
 
 def checkout(
