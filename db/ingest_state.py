@@ -7,30 +7,31 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Case, MaskVersion, Source, SourceRevision
+from db.models import Case, MaskVersion, Source, SourceRevision, VersionKind
 
 
 @dataclass(frozen=True)
 class KnownCase:
-    """A case as its newest version has it.
+    """A case as its newest version has it, and what the source gave for it.
 
     Attributes:
         incoming_hash: Of the newest version that came from a file; a complemented or corrected version
             stands on the same file.
         mapping: Incoming label value, as text, to what that version's revision made of it.
+        revision: Name of that revision.
+        seen: Revision id to the incoming hash that came last under it.
     """
 
     case_id: int
     newest_version_id: int | None
     number: int
     incoming_hash: str | None
-    voxel_hash: str | None
     image_path: str | None
+    revision_id: int | None
+    revision: str | None
+    mapping_name: str | None
     mapping: Mapping[str, Any] | None
-
-    def remapped(self, values: Mapping[int, Any]) -> bool:
-        """Whether a mapping differs from the one that the case was last ingested with."""
-        return self.mapping is not None and dict(self.mapping) != {str(k): v for k, v in values.items()}
+    seen: Mapping[int, str]
 
 
 def image_root(session: Session, source_id: int) -> str | None:
@@ -40,37 +41,44 @@ def image_root(session: Session, source_id: int) -> str | None:
 
 def known_cases(session: Session, source_id: int) -> dict[str, KnownCase]:
     """The cases of one source, by name."""
-    mappings = {
-        row.id: row.mapping
+    revisions = {
+        row.id: row
         for row in session.execute(
-            select(SourceRevision.id, SourceRevision.mapping).where(SourceRevision.source_id == source_id)
+            select(
+                SourceRevision.id, SourceRevision.name, SourceRevision.mapping_name, SourceRevision.mapping
+            ).where(SourceRevision.source_id == source_id)
         )
     }
-    came_in: dict[int, tuple[str, str | None, int | None]] = {}
+    came_in: dict[int, dict[int, str]] = {}  # in order: the last revision is the one that counts
     for version in session.execute(
-        select(
-            MaskVersion.case_id, MaskVersion.incoming_hash, MaskVersion.voxel_hash, MaskVersion.revision_id
-        )
+        select(MaskVersion.case_id, MaskVersion.incoming_hash, MaskVersion.revision_id)
         .join(Case, Case.id == MaskVersion.case_id)
-        .where(Case.source_id == source_id, MaskVersion.revision_id.is_not(None))
-        .where(MaskVersion.incoming_hash.is_not(None))
+        .where(Case.source_id == source_id, MaskVersion.kind == VersionKind.INGESTED)
+        .where(MaskVersion.incoming_hash.is_not(None), MaskVersion.revision_id.is_not(None))
         .order_by(MaskVersion.case_id, MaskVersion.number)
     ):
-        came_in[version.case_id] = (version.incoming_hash, version.voxel_hash, version.revision_id)
+        seen = came_in.setdefault(version.case_id, {})
+        seen.pop(version.revision_id, None)
+        seen[version.revision_id] = version.incoming_hash
     known = {}
     for row in session.execute(
         select(Case.id, Case.name, Case.image_path, Case.newest_version_id, MaskVersion.number)
         .outerjoin(MaskVersion, MaskVersion.id == Case.newest_version_id)
         .where(Case.source_id == source_id)
     ):
-        incoming, voxels, revision_id = came_in.get(row.id, (None, None, None))
+        seen = came_in.get(row.id, {})
+        revision_id = next(reversed(seen), None)
+        revision = revisions.get(revision_id) if revision_id is not None else None
         known[row.name] = KnownCase(
-            row.id,
-            row.newest_version_id,
-            row.number or 0,
-            incoming,
-            voxels,
-            row.image_path,
-            mappings.get(revision_id) if revision_id is not None else None,
+            case_id=row.id,
+            newest_version_id=row.newest_version_id,
+            number=row.number or 0,
+            incoming_hash=seen[revision_id] if revision_id is not None else None,
+            image_path=row.image_path,
+            revision_id=revision_id,
+            revision=revision.name if revision else None,
+            mapping_name=revision.mapping_name if revision else None,
+            mapping=revision.mapping if revision else None,
+            seen=seen,
         )
     return known

@@ -70,11 +70,16 @@ def class_is_stale(a: Annotations) -> Condition:
         newer.id > p.id,
         not_(is_retracted(newer)),
     )
-    revised = exists().where(
-        ingested.case_id == p.case_id,
-        ingested.kind == VersionKind.INGESTED,
-        ingested.id > a.drawn_version_id,
-        ingested.id <= a.version_id,
+    # Said outright: two levels within the statement SQLAlchemy does not correlate by itself.
+    revised = (
+        exists()
+        .where(
+            ingested.case_id == p.case_id,
+            ingested.kind == VersionKind.INGESTED,
+            ingested.id > a.drawn_version_id,
+            ingested.id <= a.version_id,
+        )
+        .correlate(p, a)
     )
     pseudo = exists().where(p.id == a.prediction_id, or_(predicted_again, revised, is_retracted(p)))
     original = exists().where(

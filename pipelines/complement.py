@@ -208,6 +208,10 @@ def _write(bench: Workbench, result: _Complemented, model: str, run_id: int, ses
 
 def _message(result: _Complemented, model: str) -> str:
     fresh, again = len(result.drawn - result.redrawn), len(result.redrawn)
-    did = [f"complemented {fresh} classes"] if fresh else []
-    did += [f"drew {again} classes anew"] if again else []
+    did = [f"complemented {_classes(fresh)}"] if fresh else []
+    did += [f"drew {_classes(again)} anew"] if again else []
     return f"{' and '.join(did)} from {model}"
+
+
+def _classes(n: int) -> str:
+    return f"{n} class{'' if n == 1 else 'es'}"

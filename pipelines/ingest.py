@@ -1,25 +1,21 @@
 """Ingest: files of one source become cases, version 1 of their masks, and the facts about every class."""
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from curation.errors import CurationError, UsageError
-from curation.mappings import LabelMapping, apply_mapping
-from curation.status import Finding
-from curation.volumes import Geometry, decode_geometry, decode_mask, encode_and_hash
-from db import ingest_state, writes
-from db.ingest_state import KnownCase
+from curation.errors import UsageError
+from curation.mappings import LabelMapping
+from db import case_files, ingest_state, standing, writes
 from db.models import Role, VersionKind
-from db.store import Store
-from db.writes import AnnotationValues, NewVersion
-from pipelines.annotate import examine, ingested_annotations, nothing_annotated
+from db.writes import NewVersion
 from pipelines.case_list import CaseFacts, read_case_list
 from pipelines.folders import CaseFiles, find_cases
+from pipelines.incoming import IncomingCase, Measured, measure
+from pipelines.revise import Revision, revise
 from pipelines.runs import Booking, Outcome, Workbench, map_cases, run
 
 
@@ -37,38 +33,12 @@ class IngestRequest:
     message: str = ""
 
 
-@dataclass(frozen=True)
-class _Job:
-    name: str
-    mask: Path | None
-    image: Path | None
-    mapping: LabelMapping
-    protocol: tuple[int, ...] | None
-    store: Store
-    known: KnownCase | None
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """What a worker found out about one case; exactly one of version, unchanged and refused is meant."""
-
-    job: _Job
-    refused: str | None = None
-    unchanged: bool = False
-    geometry: Geometry | None = None
-    annotations: tuple[AnnotationValues, ...] = ()
-    reserved: dict[int, int] | None = None
-    findings: tuple[Finding, ...] = ()
-    incoming_hash: str | None = None
-    file_hash: str | None = None
-    voxel_hash: str | None = None
-
-
 def ingest(bench: Workbench, request: IngestRequest) -> Outcome:
     """Take the masks and images of one source into the catalog.
 
-    A file seen before is no change; a changed file under a known name is a new version; a file that
-    cannot be used is refused with its reason while the other cases go on. Source files are only read.
+    A file seen before is no change; a changed file or a later revision under a known name is a new version, in
+    which what models and people added since is kept (see `pipelines.revise`); a file that cannot be used is
+    refused with its reason while the other cases go on. Source files are only read.
 
     Returns:
         Counts of new cases, new versions and unchanged cases; what was refused and noted.
@@ -97,7 +67,16 @@ def ingest(bench: Workbench, request: IngestRequest) -> Outcome:
         bench.progress.start(f"ingest {request.source}", len(files))
         jobs = list(taking.jobs(files))
         done = len(files) - len(jobs)
-        for measured in map_cases(bench, _measure, jobs, len(jobs)):
+        changed: list[IncomingCase] = []
+        for measured in map_cases(bench, measure, jobs, len(jobs)):
+            if measured.changed:
+                changed.append(measured.job)
+                continue
+            taking.book(measured)
+            done += 1
+            bench.progress.step(done, measured.job.name)
+        revisions = taking.revisions(changed)
+        for measured in map_cases(bench, revise, revisions, len(revisions)):
             taking.book(measured)
             done += 1
             bench.progress.step(done, measured.job.name)
@@ -133,10 +112,11 @@ class _Taking:
                 citation=described.citation if described else None,
                 image_root=str(_folder(request.images)) if request.images else None,
             )
+            self.revision = request.revision or request.mapping.revision or request.mapping.name
             self.revision_id = writes.ensure_revision(
                 session,
                 self.source_id,
-                request.revision or request.mapping.revision or request.mapping.name,
+                self.revision,
                 mapping_name=request.mapping.name,
                 mapping={str(value): target for value, target in request.mapping.values.items()},
                 protocol=sorted(request.mapping.protocol) if request.mapping.protocol is not None else None,
@@ -144,7 +124,7 @@ class _Taking:
             self.image_root = ingest_state.image_root(session, self.source_id)
             self.known = ingest_state.known_cases(session, self.source_id)
 
-    def jobs(self, files: list[CaseFiles]) -> Iterator[_Job]:
+    def jobs(self, files: list[CaseFiles]) -> Iterator[IncomingCase]:
         """The cases that can be measured; the others are refused here, by name alone."""
         for case in files:
             if line := self._name_problem(case):
@@ -154,15 +134,36 @@ class _Taking:
             protocol = facts.looked_for
             if protocol is None and self.request.mapping.protocol is not None:
                 protocol = tuple(sorted(self.request.mapping.protocol))
-            yield _Job(
+            yield IncomingCase(
                 case.name,
                 case.masks[0] if case.masks else None,
                 case.images[0] if case.images else self._known_image(case.name),
                 self.request.mapping,
+                self.revision_id,
                 protocol,
                 self.bench.store,
                 self.known.get(case.name),
             )
+
+    def revisions(self, changed: Sequence[IncomingCase]) -> list[Revision]:
+        """What the merge of a changed mask has to know of its case as it stands now."""
+        known = [job.known for job in changed if job.known is not None]
+        versions = [case.newest_version_id for case in known if case.newest_version_id is not None]
+        with self.bench.catalog.reading() as session:
+            stand = case_files.case_files(session, versions)
+            accepted = standing.accepted_classes(session, versions)
+            stale = standing.stale_classes(session, versions)
+        nothing: frozenset[int] = frozenset()
+        return [
+            Revision(
+                job,
+                self.revision,
+                case,
+                accepted.get(case.version_id, nothing),
+                stale.get(case.version_id, nothing),
+            )
+            for job, case in zip(changed, stand, strict=True)
+        ]
 
     def _name_problem(self, case: CaseFiles) -> str | None:
         for what, paths in (("masks", case.masks), ("images", case.images)):
@@ -182,7 +183,7 @@ class _Taking:
         path = Path(self.image_root) / known.image_path
         return path if path.is_file() else None
 
-    def book(self, measured: _Measured) -> None:
+    def book(self, measured: Measured) -> None:
         """Queue the rows of one measured case."""
         job, outcome = measured.job, self.booking.outcome
         address = f"{self.request.source}/{job.name}"
@@ -195,10 +196,12 @@ class _Taking:
             )
         if measured.geometry is not None and measured.geometry.note:
             self.booking.note(address, f"{job.mask or job.image}: {measured.geometry.note}")
+        if measured.note:
+            self.booking.note(address, measured.note)
         outcome.count("unchanged" if measured.unchanged else "new" if job.known is None else "new versions")
         self.booking.add(partial(self._write, measured))
 
-    def _write(self, measured: _Measured, session: Session) -> None:
+    def _write(self, measured: Measured, session: Session) -> None:
         job, facts = measured.job, self.listed.get(measured.job.name, CaseFacts())
         case_id = writes.ensure_case(
             session,
@@ -220,13 +223,15 @@ class _Taking:
             NewVersion(
                 kind=VersionKind.INGESTED,
                 author=self.bench.author,
-                message=self.request.message,
+                message=self.request.message or measured.message,
                 geometry=measured.geometry,
                 incoming_hash=measured.incoming_hash,
                 file_hash=measured.file_hash,
                 voxel_hash=measured.voxel_hash,
                 annotations=measured.annotations,
                 reserved=measured.reserved or {},
+                conflicts=measured.conflicts,
+                incoming_path=str(job.mask.resolve()) if job.mask else None,
                 findings=measured.findings,
                 revision_id=self.revision_id,
                 run_id=self.booking.outcome.run_id,
@@ -246,75 +251,3 @@ def _relative(image: Path | None, root: str | None) -> str | None:
     if root is not None and resolved.is_relative_to(root):
         return resolved.relative_to(root).as_posix()
     return str(resolved)
-
-
-def _measure(job: _Job) -> _Measured:
-    """Look at one case's files. Touches no database, so it runs in any worker."""
-    try:
-        if job.mask is None:
-            return _measure_image(job)
-        data = job.mask.read_bytes()
-        incoming_hash = hashlib.sha256(data).hexdigest()
-        if (
-            job.known
-            and job.known.incoming_hash == incoming_hash
-            and not job.known.remapped(job.mapping.values)
-        ):
-            return _unchanged_mask(job, incoming_hash)
-        geometry, raw = decode_mask(data, str(job.mask))
-        runs = apply_mapping(raw, job.mapping, str(job.mask))
-        _check_image(job, geometry)
-        facts = examine(runs, geometry)
-        stored, voxel_hash = encode_and_hash(runs, geometry)
-        if job.known and job.known.voxel_hash == voxel_hash:
-            return _Measured(job, unchanged=True)  # packed anew, but the same mask
-        job.store.put(data)
-        return _Measured(
-            job,
-            geometry=geometry,
-            annotations=ingested_annotations(facts, job.protocol),
-            reserved=dict(facts.reserved),
-            findings=facts.findings,
-            incoming_hash=incoming_hash,
-            file_hash=job.store.put(stored),
-            voxel_hash=voxel_hash,
-        )
-    except CurationError as error:
-        # A bad file is for the curator to see, not a reason to lose the night's run.
-        return _Measured(job, refused=str(error))
-    except OSError as error:
-        return _Measured(
-            job, refused=f"{error.filename or job.mask or job.image}: {error.strerror}; check the file"
-        )
-
-
-def _unchanged_mask(job: _Job, incoming_hash: str) -> _Measured:
-    """A mask seen before; an image that came since must still fit it."""
-    if job.image is not None and job.known and job.known.image_path is None:
-        geometry, _ = decode_mask(job.mask.read_bytes(), str(job.mask)) if job.mask else (None, None)
-        if geometry is not None:
-            _check_image(job, geometry)
-    return _Measured(job, unchanged=True, incoming_hash=incoming_hash)
-
-
-def _measure_image(job: _Job) -> _Measured:
-    """An image without a mask: version 1, in which nobody has looked for anything."""
-    assert job.image is not None, "a case has a mask or an image"
-    if job.known is not None:
-        return _Measured(job, unchanged=True)
-    with job.image.open("rb") as stream:
-        geometry = decode_geometry(stream, str(job.image))
-    return _Measured(job, geometry=geometry, annotations=nothing_annotated())
-
-
-def _check_image(job: _Job, mask_geometry: Geometry) -> None:
-    """Refuse a mask that does not lie on its image's grid."""
-    if job.image is None:
-        return
-    with job.image.open("rb") as stream:
-        image_geometry = decode_geometry(stream, str(job.image))
-    if difference := mask_geometry.difference(image_geometry):
-        raise CurationError(
-            f"{job.mask}: does not fit its image {job.image}: {difference}; "
-            "resample the mask onto the image's grid or give the image it was drawn on"
-        )

@@ -46,8 +46,27 @@ def import_(
 
 def complement(
     context: typer.Context,
-    query: Annotated[str, typer.Argument(help='Which cases, e.g. "missing pancreas" or "weak".')],
-    model: Annotated[str, typer.Option("--model", help="Whose predictions fill the missing classes.")],
+    query: Annotated[str, typer.Argument(help='Which cases, e.g. "missing pancreas", "weak" or "stale".')],
+    model: Annotated[
+        list[str],
+        typer.Option("--model", help="Whose predictions fill the missing classes; several: combined."),
+    ],
+    replace_pseudo: Annotated[
+        bool,
+        typer.Option(
+            "--replace-pseudo", help="Also redraw other models' pseudo classes that nobody accepted."
+        ),
+    ] = False,
+    agreement: Annotated[
+        float | None,
+        typer.Option(
+            "--agreement",
+            min=0.0,
+            max=1.0,
+            help="Of several models: take the classes on which every two reach this Dice, as the first draws "
+            "them. Without it: what more than half of them say, voxel by voxel.",
+        ),
+    ] = None,
     components: Annotated[
         str,
         typer.Option(help="Of each predicted organ take the 'largest' piece (as the paper does) or 'all'."),
@@ -58,18 +77,32 @@ def complement(
     """Fill missing classes from a model's predictions, as new versions.
 
     A class is filled only where nobody annotated it; only background voxels change; what original
-    foreground kept out is booked in the conflict ledger (`show CASE`). Absent, out-of-field and
-    unresolved classes are never filled. A second call changes nothing.
+    foreground kept out is booked in the conflict ledger (`show CASE`). Absent, out-of-field, rejected and
+    unresolved classes are never filled, accepted ones never changed. What this model drew earlier is drawn
+    again where it is stale (`cases stale`): predicted anew, or the source revised since. A second call
+    changes nothing.
 
-    Example: `maskledger complement "weak or unlabeled" --model teacher`
+    Examples: `maskledger complement "weak or unlabeled" --model teacher`,
+    `maskledger complement stale --model teacher`,
+    `maskledger complement "missing pancreas" --model A --model B --agreement 0.9`
     """
     from app.progress import console_progress
     from curation.errors import UsageError
+    from pipelines.combine import Combination, combine
     from pipelines.complement import complement as run_complement
 
     if components not in {"largest", "all"}:
         raise UsageError(f"--components '{components}' is neither 'largest' nor 'all'; use one of them")
+    if agreement is not None and len(model) < 2:
+        raise UsageError("--agreement is between models: name at least two with --model")
     with workspace_of(context) as ws:
         bench = ws.bench(jobs=jobs, progress=console_progress())
-        outcome = run_complement(bench, query, model, largest_only=components == "largest")
-    finish(outcome, f"complement from {model}", as_json)
+        name, refused = model[0], []
+        if len(model) > 1:
+            combination = Combination(tuple(model), agreement)
+            name, refused = combination.name, combine(bench, query, combination).refused
+        outcome = run_complement(
+            bench, query, name, largest_only=components == "largest", replace_pseudo=replace_pseudo
+        )
+    outcome.refused[:0] = refused
+    finish(outcome, f"complement from {name}", as_json)

@@ -10,8 +10,9 @@ from volume_files import AFFINE, SHAPE, write_image, write_volume
 from curation.errors import UsageError
 from curation.mappings import load_builtin
 from curation.status import Origin, Status
-from db import case_files, queries, writes
+from db import case_files, offers, queries, writes
 from db.models import Verdict, VersionKind
+from pipelines.combine import Combination, combine
 from pipelines.complement import complement
 from pipelines.ingest import IngestRequest, ingest
 from pipelines.predictions import import_predictions
@@ -246,3 +247,99 @@ def test_an_unknown_model_is_wrong_usage_and_lists_the_known(bench, tmp_path):
     predicted(bench, tmp_path, offered)
     with pytest.raises(UsageError, match="unknown model 'X'; known models: M"):
         complement(bench, "", "X")
+
+
+def two_models(bench, folder: Path):
+    """A liver, and two models that draw the spleen: M at x 5 to 8, N at x 6 to 9, 2×2 voxels each."""
+    kept = np.zeros(SHAPE, np.uint8)
+    kept[1:5, 1:5, 1:5] = LIVER
+    take(bench, folder, kept)
+    for model, first in (("M", 5), ("N", 6)):
+        offered = np.zeros(SHAPE, np.uint8)
+        offered[first : first + 4, 2:4, 2:4] = SPLEEN
+        offered[1:3, 7:9, 2:4] = PANCREAS if model == "M" else 0
+        predicted(bench, folder, offered, model=model)
+
+
+def test_a_better_model_replaces_the_pseudo_labels_that_nobody_accepted(bench, tmp_path):
+    two_models(bench, tmp_path)
+    complement(bench, "", "M")
+    assert complement(bench, "", "N").counts == {"nothing to add": 1}
+    assert complement(bench, "", "N", replace_pseudo=True).counts == {"complemented": 1}
+    mask = voxels(bench)
+    assert int((mask[5] == SPLEEN).sum()) == 0
+    assert int((mask[9] == SPLEEN).sum()) == 4
+    # N found no pancreas: what M drew stays, and is M's.
+    with bench.catalog.reading() as session:
+        drawn_by = {row.class_id: row.model for row in queries.annotations(session, newest(bench).version_id)}
+    assert (drawn_by[SPLEEN], drawn_by[PANCREAS]) == ("N", "M")
+    assert [(c.kept, c.offered, c.displaced, c.voxels) for c in detail(bench).conflicts] == [
+        (0, SPLEEN, True, 4)
+    ]
+    assert complement(bench, "", "N", replace_pseudo=True).counts == {"nothing to add": 1}
+
+
+def test_an_accepted_pseudo_label_is_not_replaced(bench, tmp_path):
+    two_models(bench, tmp_path)
+    complement(bench, "", "M")
+    case = newest(bench)
+    with bench.catalog.writing() as session:
+        writes.add_decision(
+            session, case.case_id, SPLEEN, case.annotations[SPLEEN].class_hash, Verdict.ACCEPTED,
+            reason="good", person="Ada",
+        )  # fmt: skip
+    assert complement(bench, "", "N", replace_pseudo=True).counts == {"nothing to add": 1}
+    assert newest(bench).number == 2
+
+
+def test_a_model_that_predicts_again_redraws_its_own_pseudo_labels(bench, tmp_path):
+    two_models(bench, tmp_path)
+    complement(bench, "", "M")
+    offered = np.zeros(SHAPE, np.uint8)
+    offered[5:9, 5:7, 2:4] = SPLEEN
+    predicted(bench, tmp_path, offered)
+    with bench.catalog.reading() as session:
+        assert queries.count(session, "stale") == 1
+    complement(bench, "stale", "M")
+    assert np.array_equal(voxels(bench) == SPLEEN, offered == SPLEEN)
+    with bench.catalog.reading() as session:
+        # The pancreas, which M does not find any more, still stands on the earlier prediction.
+        assert queries.count(session, "stale") == 1
+        assert (
+            queries.version_detail(session, newest(bench).version_id).row.message
+            == "drew 1 class anew from M"
+        )
+
+
+def test_two_predictions_combined_fill_what_both_say_and_are_booked_with_their_parts(bench, tmp_path):
+    two_models(bench, tmp_path)
+    both = Combination(("M", "N"))
+    assert combine(bench, "", both).counts == {"combined": 1}
+    complement(bench, "", both.name)
+    mask = voxels(bench)
+    assert sorted(set(np.argwhere(mask == SPLEEN)[:, 0].tolist())) == [6, 7, 8]
+    assert int((mask == PANCREAS).sum()) == 0
+    assert combine(bench, "", both).counts == {"without new parts": 1}
+    with bench.catalog.reading() as session:
+        (combined,) = [
+            p for p in queries.predictions_for(session, newest(bench).case_id) if p.model == both.name
+        ]
+        parts = offers.parts_of(session, [combined.id])
+        others = {p.id for p in queries.predictions_for(session, newest(bench).case_id)} - {combined.id}
+    assert (combined.model, parts) == ("majority(M,N)", {combined.id: others})
+
+
+def test_where_two_models_agree_the_first_ones_drawing_is_taken(bench, tmp_path):
+    two_models(bench, tmp_path)
+    combination = Combination(("N", "M"), 0.75)  # spleen: 2·12 / (16 + 16) = 0.75
+    combine(bench, "", combination)
+    complement(bench, "", combination.name)
+    assert sorted(set(np.argwhere(voxels(bench) == SPLEEN)[:, 0].tolist())) == [6, 7, 8, 9]
+    combine(bench, "", Combination(("N", "M"), 0.76))
+    assert complement(bench, "", "agree0.76(N,M)", replace_pseudo=True).counts == {"nothing to add": 1}
+
+
+def test_combining_a_model_with_itself_is_wrong_usage(bench, tmp_path):
+    two_models(bench, tmp_path)
+    with pytest.raises(UsageError, match="2 to 7 different models"):
+        combine(bench, "", Combination(("M", "M")))

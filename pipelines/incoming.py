@@ -1,0 +1,134 @@
+"""What comes in for one case: its mask file decoded and mapped, checked against its image, measured for the catalog."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from curation.errors import CurationError
+from curation.mappings import LabelMapping, apply_mapping
+from curation.rle import RunLengths
+from curation.status import Finding
+from curation.volumes import Geometry, decode_geometry, decode_mask, encode_and_hash
+from db.ingest_state import KnownCase
+from db.store import Store, StoreUnwritableError
+from db.writes import AnnotationValues, ConflictValues
+from pipelines.annotate import examine, ingested_annotations, nothing_annotated
+
+
+@dataclass(frozen=True)
+class IncomingCase:
+    """The files of one case, and what is known of it. `protocol`: class ids looked for, None if nobody said."""
+
+    name: str
+    mask: Path | None
+    image: Path | None
+    mapping: LabelMapping
+    revision_id: int
+    protocol: tuple[int, ...] | None
+    store: Store
+    known: KnownCase | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a worker found out about one case.
+
+    One of these holds: `refused` says why not; `unchanged`; `changed`, a known case whose mask is another one
+    than before and has still to be merged; else the rest is a version to be written.
+    """
+
+    job: IncomingCase
+    refused: str | None = None
+    unchanged: bool = False
+    changed: bool = False
+    geometry: Geometry | None = None
+    annotations: tuple[AnnotationValues, ...] = ()
+    reserved: dict[int, int] | None = None
+    conflicts: tuple[ConflictValues, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    incoming_hash: str | None = None
+    file_hash: str | None = None
+    voxel_hash: str | None = None
+    message: str = ""
+    note: str | None = None
+
+
+def measure(job: IncomingCase) -> Measured:
+    """Look at one case's files: a new case is measured, a known one compared. Touches no database."""
+    try:
+        if job.mask is None:
+            return _measure_image(job)
+        data = job.mask.read_bytes()
+        incoming_hash = hashlib.sha256(data).hexdigest()
+        if job.known is not None and job.known.number:
+            return _compare(job, job.known, data, incoming_hash)
+        geometry, runs = read_mask(job, data)
+        facts = examine(runs, geometry)
+        stored, voxel_hash = encode_and_hash(runs, geometry)
+        job.store.put(data)
+        return Measured(
+            job,
+            geometry=geometry,
+            annotations=ingested_annotations(facts, job.protocol),
+            reserved=dict(facts.reserved),
+            findings=facts.findings,
+            incoming_hash=incoming_hash,
+            file_hash=job.store.put(stored),
+            voxel_hash=voxel_hash,
+        )
+    except StoreUnwritableError:
+        raise  # no case's fault, and the same for the next one
+    except (CurationError, OSError) as error:
+        return Measured(job, refused=refusal(job, error))
+
+
+def refusal(job: IncomingCase, error: CurationError | OSError) -> str:
+    """A bad file is for the curator to see, not a reason to lose the night's run."""
+    if isinstance(error, CurationError):
+        return str(error)
+    return f"{error.filename or job.mask or job.image}: {error.strerror}; check the file"
+
+
+def read_mask(job: IncomingCase, data: bytes) -> tuple[Geometry, RunLengths]:
+    """Decode and map the case's mask file, and check that it lies on its image's grid.
+
+    Raises:
+        CurationError: It cannot be read, has unknown values, or does not fit.
+    """
+    geometry, raw = decode_mask(data, str(job.mask))
+    runs = apply_mapping(raw, job.mapping, str(job.mask))
+    _check_image(job, geometry)
+    return geometry, runs
+
+
+def _compare(job: IncomingCase, known: KnownCase, data: bytes, incoming_hash: str) -> Measured:
+    """Whether a known case's mask is the one that this revision of the source gave before."""
+    if known.seen.get(job.revision_id) != incoming_hash:
+        return Measured(job, changed=True)
+    if job.image is not None and known.image_path is None:
+        # An image that came since must still fit it.
+        _check_image(job, decode_mask(data, str(job.mask))[0])
+    return Measured(job, unchanged=True, incoming_hash=incoming_hash)
+
+
+def _measure_image(job: IncomingCase) -> Measured:
+    """An image without a mask: version 1, in which nobody has looked for anything."""
+    assert job.image is not None, "a case has a mask or an image"
+    if job.known is not None:
+        return Measured(job, unchanged=True)
+    with job.image.open("rb") as stream:
+        geometry = decode_geometry(stream, str(job.image))
+    return Measured(job, geometry=geometry, annotations=nothing_annotated())
+
+
+def _check_image(job: IncomingCase, mask_geometry: Geometry) -> None:
+    """Refuse a mask that does not lie on its image's grid."""
+    if job.image is None:
+        return
+    with job.image.open("rb") as stream:
+        image_geometry = decode_geometry(stream, str(job.image))
+    if difference := mask_geometry.difference(image_geometry):
+        raise CurationError(
+            f"{job.mask}: does not fit its image {job.image}: {difference}; "
+            "resample the mask onto the image's grid or give the image it was drawn on"
+        )

@@ -1,0 +1,223 @@
+"""Revise: a known case's mask came in changed; a three-way merge keeps what was complemented and corrected since."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from curation.diff import diff
+from curation.errors import CurationError, GridError
+from curation.labels import BY_ID, CLASS_IDS, UNRESOLVED_BY_VALUE
+from curation.mappings import LabelMapping, apply_mapping
+from curation.merge import REVISION, Conflict, merge
+from curation.rle import RunLengths
+from curation.status import Evidence, Origin, Status, statuses
+from curation.volumes import Geometry, decode_mask, encode_and_hash
+from db.case_files import CaseFile
+from db.store import StoreUnwritableError
+from db.writes import AnnotationValues
+from pipelines.annotate import Drawn, MaskFacts, conflict_values, examine, rederived
+from pipelines.incoming import IncomingCase, Measured, read_mask, refusal
+
+# Below this Dice between two revisions of a class somebody should look at what happened.
+NOTEWORTHY_DICE = 0.8
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A changed mask and the case as it stands. `accepted` and `stale`: class ids of the newest version."""
+
+    incoming: IncomingCase
+    revision: str
+    case: CaseFile
+    accepted: frozenset[int]
+    stale: frozenset[int]
+
+
+@dataclass(frozen=True)
+class _Masks:
+    """The three masks of the merge; `theirs` is on `geometry`."""
+
+    base: RunLengths
+    ours: RunLengths
+    theirs: RunLengths
+    geometry: Geometry
+
+
+def revise(job: Revision) -> Measured:
+    """Merge a changed mask into its case. Touches no database, so it runs in any worker.
+
+    Base is the mask that the source gave last, ours the case's newest version, theirs the file. What a model or
+    a person added since is carried along; the source's own drawing is replaced; what they disagree on is
+    decided by `curation.merge.REVISION` and booked.
+    """
+    incoming = job.incoming
+    assert incoming.mask is not None, "what has changed is a mask"
+    try:
+        data = incoming.mask.read_bytes()
+        geometry, theirs = read_mask(incoming, data)
+        masks = _masks(job, geometry, theirs)
+        known = incoming.known
+        assert known is not None, "only known cases are revised"
+        same = masks is not None and masks.theirs.same_as(masks.base) and known.incoming_hash is not None
+        if same and known.revision_id == incoming.revision_id:
+            return Measured(incoming, unchanged=True)  # packed anew, but the same mask
+        return _merged(job, masks, geometry, theirs, data, same)
+    except StoreUnwritableError:
+        raise  # no case's fault, and the same for the next one
+    except (CurationError, OSError) as error:
+        return Measured(incoming, refused=refusal(incoming, error))
+
+
+def _masks(job: Revision, geometry: Geometry, theirs: RunLengths) -> _Masks | None:
+    """The masks to merge; None where the new one lies on another grid and nothing has to be carried over.
+
+    Raises:
+        GridError: On another grid, but models or people have drawn on the old one.
+    """
+    case, known, store = job.case, job.incoming.known, job.incoming.store
+    if difference := geometry.difference(case.geometry):
+        if any(row.origin not in (None, Origin.ORIGINAL) for row in case.annotations.values()):
+            raise GridError(
+                f"{job.incoming.mask}: does not lie on the grid of {case.address}: {difference}; its pseudo and "
+                "corrected classes cannot be carried over: resample the file, or `maskledger revert` first"
+            )
+        return None
+    base = RunLengths.empty(theirs.shape)
+    if known is not None and known.incoming_hash is not None and known.mapping is not None:
+        before = LabelMapping(known.mapping_name or "", {int(v): t for v, t in known.mapping.items()})
+        base = apply_mapping(
+            decode_mask(store.get(known.incoming_hash), case.address)[1], before, case.address
+        )
+    if case.file_hash is None:
+        ours = RunLengths.empty(theirs.shape)
+    else:
+        ours = decode_mask(store.get(case.file_hash), case.address)[1]
+    return _Masks(base, ours, theirs, case.geometry)
+
+
+def _merged(
+    job: Revision,
+    masks: _Masks | None,
+    geometry: Geometry,
+    theirs: RunLengths,
+    data: bytes,
+    same: bool,
+) -> Measured:
+    incoming, before = job.incoming, job.case.annotations
+    answers = statuses(theirs.voxels(), incoming.protocol)
+    settled = _settled(before, job.accepted)
+    no_conflicts: tuple[Conflict, ...] = ()
+    if masks is None:
+        runs, conflicts = theirs, no_conflicts
+        message, note = f"{job.revision}, on another grid", None
+    else:
+        merged = merge(
+            masks.ours,
+            theirs,
+            REVISION,
+            base=masks.base.without(_drawn_again(masks, before)),
+            origins={c: row.origin for c, row in before.items() if row.origin is not None},
+            release=_known_now(before, answers) - settled,
+            locked=settled,
+        )
+        runs, conflicts, geometry = merged.runs, merged.conflicts, masks.geometry
+        message, note = _summary(job, masks)
+    facts = examine(runs, geometry)
+    stored, voxel_hash = encode_and_hash(runs, geometry)
+    incoming.store.put(data)
+    return Measured(
+        incoming,
+        geometry=geometry,
+        annotations=_annotations(job, facts, answers, settled, same),
+        reserved=dict(facts.reserved),
+        conflicts=conflict_values(conflicts, geometry.voxel_ml),
+        findings=facts.findings,
+        incoming_hash=hashlib.sha256(data).hexdigest(),
+        file_hash=incoming.store.put(stored),
+        voxel_hash=voxel_hash,
+        message=message,
+        note=note,
+    )
+
+
+def _settled(before: Mapping[int, AnnotationValues], accepted: frozenset[int]) -> frozenset[int]:
+    """Classes that a person has decided on: accepted as drawn, or looked for and not there."""
+    return accepted | {
+        c
+        for c, row in before.items()
+        if row.evidence is Evidence.REVIEWER and row.status is not Status.MISSING
+    }
+
+
+def _drawn_again(masks: _Masks, before: Mapping[int, AnnotationValues]) -> frozenset[int]:
+    """Classes that were rejected and that the new revision draws differently: all of that is news."""
+    changes = diff(masks.base, masks.theirs)
+    return frozenset(
+        c
+        for c, row in before.items()
+        if row.status is Status.MISSING and row.evidence is Evidence.REVIEWER and changes[c].changed
+    )
+
+
+def _known_now(
+    before: Mapping[int, AnnotationValues], answers: Mapping[int, tuple[Status, Evidence]]
+) -> frozenset[int]:
+    """Pseudo classes on which the source itself now speaks: drawn, or looked for and absent."""
+    return frozenset(
+        c for c, row in before.items() if row.origin is Origin.PSEUDO and answers[c][0] is not Status.MISSING
+    )
+
+
+def _annotations(
+    job: Revision,
+    facts: MaskFacts,
+    answers: Mapping[int, tuple[Status, Evidence]],
+    settled: frozenset[int],
+    same: bool,
+) -> tuple[AnnotationValues, ...]:
+    before = job.case.annotations
+    # A corrected class stays the person's, also where the revision added to it.
+    drawn = {
+        c: Drawn(Origin.ORIGINAL)
+        for c, (status, _) in answers.items()
+        if status is Status.ANNOTATED and c not in settled and before[c].origin is not Origin.CORRECTED
+    }
+    by_person = {c for c, row in before.items() if row.evidence is Evidence.REVIEWER}
+    voxels = {c: census.voxels for c, census in facts.census.items()} | dict(facts.reserved)
+    # What the source did draw, and lost every voxel of, is not absent.
+    undrawn = {
+        c: answer
+        for c, answer in statuses(voxels, job.incoming.protocol).items()
+        if c not in by_person and answers[c][0] is not Status.ANNOTATED
+    }
+    rows = rederived(before, facts, drawn, undrawn)
+    if not same:
+        return rows
+    # The ground that the pseudo labels stand on is what it was: this revision makes none of them stale.
+    return tuple(
+        replace(row, drawn_version_id=None)
+        if row.origin is Origin.PSEUDO and row.class_id not in job.stale
+        else row
+        for row in rows
+    )
+
+
+def _summary(job: Revision, masks: _Masks) -> tuple[str, str | None]:
+    """What the source changed, as the version's message, and as a note where it is worth a look."""
+    known = job.incoming.known
+    earlier = known.revision if known is not None and known.revision else "no mask"
+    changes = {value: change for value, change in diff(masks.base, masks.theirs).items() if change.changed}
+    told = ", ".join(f"{_name(value)} Dice {change.dice:.3f}" for value, change in changes.items())
+    message = f"{job.revision} after {earlier}: {told or 'no voxel changed'}"
+    if not any(change.lost + change.common and change.dice < NOTEWORTHY_DICE for change in changes.values()):
+        return message, None
+    address, number = job.case.address, job.case.number
+    return message, (
+        f"{address}: {message}; look at it with: maskledger diff {address}@{number} {address}@{number + 1}"
+    )
+
+
+def _name(value: int) -> str:
+    if value in CLASS_IDS:
+        return BY_ID[value].name
+    return UNRESOLVED_BY_VALUE[value].name if value in UNRESOLVED_BY_VALUE else "ignored"
