@@ -1,6 +1,7 @@
 """Frozen training sets, as they are read back."""
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,13 +11,42 @@ from sqlalchemy.orm import Session
 
 from curation.errors import UsageError
 from curation.status import Origin
-from db.models import Case, Dataset, DatasetVersion, MaskVersion, Member, Source, Split
+from db.models import (
+    Case,
+    Dataset,
+    DatasetVersion,
+    MaskVersion,
+    Member,
+    Model,
+    Prediction,
+    Retraction,
+    Run,
+    Source,
+    SourceRevision,
+    Split,
+    Taint,
+    Tombstone,
+)
 from db.writes import MemberValues
 
 
 @dataclass(frozen=True)
+class TaintRow:
+    """Why a dataset is tainted: `subject`, which it descends from, was retracted."""
+
+    retraction_id: int
+    subject: str
+    reason: str
+    person: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
 class DatasetVersionRow:
-    """A frozen state of a dataset; `val_share` is None with `folds`, and the other way round."""
+    """A frozen state of a dataset; `val_share` is None with `folds`, and the other way round.
+
+    `members` counts those that were frozen; `purged` of them are gone since.
+    """
 
     id: int
     name: str
@@ -32,6 +62,8 @@ class DatasetVersionRow:
     created_at: datetime
     members: int
     val: int
+    purged: int = 0
+    taints: tuple[TaintRow, ...] = ()
 
     @property
     def address(self) -> str:
@@ -79,12 +111,15 @@ def dataset_version(session: Session, address: str) -> DatasetVersionRow:
 
 
 def member_values(session: Session, dataset_version_id: int) -> list[MemberValues]:
-    """The members as they were frozen, in order of case id."""
+    """The members as they were frozen, without those purged since, in order of case id."""
     rows = session.execute(
-        select(Member.case_id, Member.version_id, Member.split, Member.fold)
+        select(
+            Member.case_id, Member.version_id, Member.split, Member.fold, Member.patient, Member.licence
+        )
         .where(Member.dataset_version_id == dataset_version_id)
+        .where(Member.case_id.not_in(select(Tombstone.case_id)))
         .order_by(Member.case_id)
-    )
+    )  # fmt: skip
     return [MemberValues(*row) for row in rows]
 
 
@@ -105,18 +140,20 @@ def members(session: Session, dataset_version_id: int) -> list[MemberRow]:
 
 
 def _rows(session: Session, *conditions: Any) -> list[DatasetVersionRow]:
-    size = select(func.count()).where(Member.dataset_version_id == DatasetVersion.id)
+    size = select(func.count()).select_from(Member).where(Member.dataset_version_id == DatasetVersion.id)
     rows = session.execute(
         select(
             DatasetVersion,
             Dataset.name,
             size.scalar_subquery(),
             size.where(Member.split == Split.VAL).scalar_subquery(),
+            size.where(Member.case_id.in_(select(Tombstone.case_id))).scalar_subquery(),
         )
         .join(Dataset, Dataset.id == DatasetVersion.dataset_id)
         .where(*conditions)
         .order_by(Dataset.name, DatasetVersion.number)
-    )
+    ).all()
+    tainted = _taints(session, [v.id for v, *_ in rows])
     return [
         DatasetVersionRow(
             id=v.id,
@@ -133,6 +170,38 @@ def _rows(session: Session, *conditions: Any) -> list[DatasetVersionRow]:
             created_at=v.created_at,
             members=n,
             val=n_val,
+            purged=n_purged,
+            taints=tuple(tainted.get(v.id, ())),
         )
-        for v, name, n, n_val in rows
+        for v, name, n, n_val, n_purged in rows
     ]
+
+
+def _taints(session: Session, dataset_version_ids: list[int]) -> dict[int, list[TaintRow]]:
+    """Dataset version id to what was retracted of it, the oldest first."""
+    rows: Iterable[Any] = session.execute(
+        select(
+            Taint.dataset_version_id, Retraction, Model.name, Run.stage, Source.name, SourceRevision.name
+        )
+        .join(Retraction, Retraction.id == Taint.retraction_id)
+        .outerjoin(Prediction, Prediction.id == Retraction.prediction_id)
+        .outerjoin(Model, (Model.id == Retraction.model_id) | (Model.id == Prediction.model_id))
+        .outerjoin(Run, Run.id == Retraction.run_id)
+        .outerjoin(SourceRevision, SourceRevision.id == Retraction.revision_id)
+        .outerjoin(Source, Source.id == SourceRevision.source_id)
+        .where(Taint.dataset_version_id.in_(dataset_version_ids))
+        .order_by(Retraction.id)
+    )  # fmt: skip
+    found: dict[int, list[TaintRow]] = {}
+    for dataset_version_id, retraction, model, stage, source, revision in rows:
+        if retraction.model_id:
+            subject = f"model {model}"
+        elif retraction.prediction_id:
+            subject = f"prediction {retraction.prediction_id} of model {model}"
+        elif retraction.run_id:
+            subject = f"run {retraction.run_id} ({stage})"
+        else:
+            subject = f"revision {revision} of {source}"
+        row = TaintRow(retraction.id, subject, retraction.reason, retraction.person, retraction.created_at)
+        found.setdefault(dataset_version_id, []).append(row)
+    return found

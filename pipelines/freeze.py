@@ -2,19 +2,20 @@
 
 import hashlib
 import json
-import random
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from curation.errors import UsageError
-from curation.labels import BY_ID, ORGAN_IDS
-from curation.status import Origin, Status
-from db import case_files, datasets, writes
+from curation.query import parse
+from curation.status import Origin
+from db import case_files, datasets, freezing, writes
 from db.case_files import CaseFile
+from db.freezing import Candidate
 from db.models import Role, Split
 from db.writes import MemberValues
+from pipelines import splitting
 from pipelines.runs import Workbench
 
 ALL_ORIGINS = (Origin.ORIGINAL, Origin.PSEUDO, Origin.CORRECTED)
@@ -22,7 +23,10 @@ ALL_ORIGINS = (Origin.ORIGINAL, Origin.PSEUDO, Origin.CORRECTED)
 
 @dataclass(frozen=True)
 class FreezeRequest:
-    """What to freeze and how to split it: a validation share or k folds, never both."""
+    """What to freeze and how to split it: a validation share or k folds, never both.
+
+    `licences` and `without_licences` are patterns of the query language, such as ``CC BY*``.
+    """
 
     name: str
     query: str
@@ -32,6 +36,8 @@ class FreezeRequest:
     seed: int = 0
     include_test: bool = False
     message: str = ""
+    licences: tuple[str, ...] = ()
+    without_licences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Frozen:
     """The dataset version that now stands for the request, and what was left out of it."""
 
     address: str
+    query: str
     manifest_hash: str
     members: int
     train: int
@@ -49,21 +56,27 @@ class Frozen:
 def freeze(bench: Workbench, request: FreezeRequest) -> Frozen:
     """Fix the newest versions of the queried cases as a new version of a dataset.
 
-    Test cases are left out unless asked for, as are cases without any annotated class. The same
-    request on an unchanged catalog gives the version that is already there.
+    Test cases are left out unless asked for, as are cases without any annotated class and, where licences are
+    asked for, cases of others or of none stated. The same request on an unchanged catalog gives the version
+    that is already there.
 
     Raises:
         UsageError: The query finds no case to train on, or the split cannot be made.
     """
     _check(request)
-    with bench.catalog.reading() as session:
-        cases = case_files.queried(session, request.query)
+    asked, request = request, replace(request, query=licensed(request))
     left_out: dict[str, int] = defaultdict(int)
+    with bench.catalog.reading() as session:
+        cases = freezing.candidates(session, request.query)
+        if request.query != asked.query:
+            left_out |= _unlicensed(
+                freezing.licences(session, asked.query), freezing.licences(session, request.query)
+            )
     kept = []
     for case in cases:
         if case.role is Role.TEST and not request.include_test:
             left_out["test cases"] += 1
-        elif not case.annotated:
+        elif not case.states.annotated:
             left_out["cases with no annotated class"] += 1
         else:
             kept.append(case)
@@ -72,29 +85,34 @@ def freeze(bench: Workbench, request: FreezeRequest) -> Frozen:
             f"'{request.query}' finds {len(cases)} cases and none to freeze"
             + "".join(f"; {n} {reason} left out" for reason, n in left_out.items())
         )
-    members = _split(kept, request)
-    manifest = manifest_lines(kept, members, request)
-    digest = hashlib.sha256("\n".join(manifest).encode()).hexdigest()
+    members = split(kept, request)
+    digest = hashlib.sha256()
+    for line in manifest_lines(kept, members, request):
+        digest.update(line.encode())
     with bench.catalog.writing() as session:
         number = writes.freeze_dataset(
             session,
             name=request.name,
             query=request.query,
-            members=[members[case.case_id] for case in kept],
+            members=members,
             origins=[str(origin) for origin in request.origins],
             val_share=request.val_share,
             folds=request.folds,
             seed=request.seed,
-            manifest_hash=digest,
+            manifest_hash=digest.hexdigest(),
             author=bench.author,
             message=request.message,
         )
         writes.add_event(
             session, author=bench.author, action="dataset freeze", subject=f"{request.name}@{number}",
-            parameters={"query": request.query, "manifest_hash": digest}, program_version=bench.program_version,
+            parameters={"query": request.query, "manifest_hash": digest.hexdigest()},
+            program_version=bench.program_version,
         )  # fmt: skip
-    val = sum(member.split is Split.VAL for member in members.values())
-    return Frozen(f"{request.name}@{number}", digest, len(members), len(members) - val, val, dict(left_out))
+    val = sum(member.split is Split.VAL for member in members)
+    return Frozen(
+        f"{request.name}@{number}", request.query, digest.hexdigest(), len(members), len(members) - val, val,
+        dict(left_out),
+    )  # fmt: skip
 
 
 def _check(request: FreezeRequest) -> None:
@@ -110,71 +128,73 @@ def _check(request: FreezeRequest) -> None:
         raise UsageError("--origins is empty; name original, pseudo, corrected, or all")
 
 
-def is_strong(case: CaseFile) -> bool:
-    """The paper's strong label: complete, no organ pseudo, at least one organ annotated."""
-    organs = [case.annotations[c] for c in ORGAN_IDS]
-    return all(
-        row.status is not Status.MISSING and row.origin is not Origin.PSEUDO for row in organs
-    ) and any(row.status is Status.ANNOTATED for row in organs)
+def licensed(request: FreezeRequest) -> str:
+    """The query with the licences asked for written into it, so that the frozen text says it all."""
+    # First, so that an error points into the text as it was typed.
+    parse(request.query)
+    terms = [f"({request.query})"] if request.query.strip() else []
+    if request.licences:
+        wanted = " or ".join(map(_with_licence, request.licences))
+        terms.append(f"({wanted})" if len(request.licences) > 1 else wanted)
+    terms += [f"licence != {_quoted(pattern)}" for pattern in request.without_licences]
+    return " and ".join(terms) if request.licences or request.without_licences else request.query
 
 
-def _split(cases: Sequence[CaseFile], request: FreezeRequest) -> dict[int, MemberValues]:
-    """Assign splits and folds: grouped by patient, stratified by source and strong or weak, seeded.
+def _with_licence(pattern: str) -> str:
+    # Anything at all would take the empty text too, which is the licence that nobody stated.
+    return f"licence = {_quoted(pattern)}" if pattern.strip("*") else 'licence != ""'
 
-    Every stratum gives its share, rounded so that the whole comes out right (largest remainder).
+
+def _quoted(pattern: str) -> str:
+    escaped = pattern.replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _unlicensed(found: dict[str | None, int], kept: dict[str | None, int]) -> dict[str, int]:
+    """Which cases the licences asked for left out, by licence."""
+    gone = {licence: n - kept.get(licence, 0) for licence, n in found.items()}
+    return {
+        f"cases of licence '{licence}'" if licence else "cases of no known licence": n
+        for licence, n in sorted(gone.items(), key=lambda item: item[0] or "")
+        if n
+    }
+
+
+def split(cases: Sequence[Candidate], request: FreezeRequest) -> list[MemberValues]:
+    """Each case with its side of the split: by patient, stratified by source and by strong or weak.
+
+    A patient with cases in several sources counts for that of the first; one with a strong case is strong.
     """
-    patients: dict[str, list[CaseFile]] = defaultdict(list)
+    of_patient: dict[str, list[Candidate]] = defaultdict(list)
     for case in cases:
-        patients[case.patient].append(case)
-    strata: dict[tuple[str, bool], list[str]] = defaultdict(list)
-    for patient, group in sorted(patients.items()):
-        source = group[0].address.partition("/")[0]
-        strata[source, any(is_strong(case) for case in group)].append(patient)
-    shuffle = random.Random(request.seed)
-    for stratum in sorted(strata):
-        shuffle.shuffle(strata[stratum])
-    fold_of = _folds(strata, request.folds) if request.folds else {}
-    validation = _validation(strata, request.val_share) if request.val_share else set()
-    if request.folds and request.folds > len(patients):
-        raise UsageError(f"--folds {request.folds}: only {len(patients)} patients to spread; use fewer folds")
-    members = {}
-    for patient, group in patients.items():
-        fold = fold_of.get(patient)
-        in_validation = patient in validation or fold == 0
-        for case in group:
-            members[case.case_id] = MemberValues(
-                case.case_id, case.version_id, Split.VAL if in_validation else Split.TRAIN, fold
-            )
+        of_patient[case.patient].append(case)
+    stratum_of = {
+        patient: (min(case.source for case in group), any(case.states.is_strong for case in group))
+        for patient, group in of_patient.items()
+    }
+    strata = splitting.shuffled(stratum_of, request.seed)
+    fold_of = splitting.folds(strata, request.folds) if request.folds else {}
+    held_out = splitting.validation(strata, request.val_share) if request.val_share else set()
+    members = []
+    for case in cases:
+        fold = fold_of.get(case.patient)
+        side = Split.VAL if case.patient in held_out or fold == 0 else Split.TRAIN
+        members.append(
+            MemberValues(case.case_id, case.version_id, side, fold, case.patient, case.licence or None)
+        )
     return members
 
 
-def _validation(strata: dict[tuple[str, bool], list[str]], share: float) -> set[str]:
-    total = sum(map(len, strata.values()))
-    # At least one patient validates where a share is asked for, and at least one trains.
-    wanted = min(max(1, round(share * total)), total - 1)
-    exact = {stratum: wanted * len(patients) / total for stratum, patients in strata.items()}
-    taken = {stratum: int(value) for stratum, value in exact.items()}
-    by_remainder = sorted(strata, key=lambda stratum: (taken[stratum] - exact[stratum], stratum))
-    for stratum in by_remainder[: wanted - sum(taken.values())]:
-        taken[stratum] += 1
-    return {patient for stratum, n in taken.items() for patient in strata[stratum][:n]}
-
-
-def _folds(strata: dict[tuple[str, bool], list[str]], folds: int) -> dict[str, int]:
-    # Dealt out like cards across strata, so that fold sizes differ by one patient at most.
-    in_order = [patient for stratum in sorted(strata) for patient in strata[stratum]]
-    return {patient: position % folds for position, patient in enumerate(in_order)}
-
-
 def manifest_lines(
-    cases: Sequence[CaseFile], members: dict[int, MemberValues], request: FreezeRequest
-) -> list[str]:
-    """What the manifest hash covers: the request, then one canonical JSON line per member, by address."""
+    cases: Sequence[Candidate], members: Iterable[MemberValues], request: FreezeRequest
+) -> Iterator[str]:
+    """What the manifest hash covers: the request, then one canonical JSON line per member, in the order given."""
+    encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
     def line(record: dict[str, Any]) -> str:
-        return json.dumps(record, sort_keys=True, separators=(",", ":"))
+        return encode(record) + "\n"
 
-    head = line(
+    yield line(
         {
             "query": request.query,
             "origins": sorted(map(str, request.origins)),
@@ -183,33 +203,27 @@ def manifest_lines(
             "seed": request.seed,
         }
     )
-    rows = []
-    for case in sorted(cases, key=lambda c: c.address):
-        member = members[case.case_id]
-        classes = {
-            BY_ID[c].name: [str(row.status), str(row.origin) if row.origin else None]
-            for c, row in case.annotations.items()
-        }
-        rows.append(
-            line(
-                {
-                    "case": case.address,
-                    "version": case.number,
-                    "voxel_hash": case.voxel_hash,
-                    "patient": case.patient,
-                    "split": str(member.split),
-                    "fold": member.fold,
-                    "classes": classes,
-                }
-            )
+    for case, member in zip(cases, members, strict=True):
+        yield line(
+            {
+                "case": case.address,
+                "version": case.number,
+                "voxel_hash": case.voxel_hash,
+                "patient": member.patient,
+                "licence": member.licence,
+                "split": member.split.value,
+                "fold": member.fold,
+                "classes": case.states.text,
+            }
         )
-    return [head, *rows]
 
 
 def frozen_members(
     bench: Workbench, address: str
 ) -> tuple[datasets.DatasetVersionRow, list[tuple[CaseFile, MemberValues]]]:
     """A frozen dataset and its members with their pinned versions, in order of address.
+
+    Purged members are not among them: their files are gone, on purpose.
 
     Raises:
         UsageError: No such dataset or version.

@@ -1,24 +1,29 @@
 """Frozen training sets."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation.errors import UsageError
-from db.models import Dataset, DatasetVersion, Member, Split
+from curation.errors import CurationError, UsageError
+from db.models import Dataset, DatasetVersion, Member, Split, Tombstone
 from db.writes.insert import insert_all, insert_if_absent, insert_returning_id
 
 
 @dataclass(frozen=True)
 class MemberValues:
-    """One case of a dataset, pinned to a version. `fold` counts from 0; None without cross validation."""
+    """One case of a dataset, pinned to a version. `fold` counts from 0; None without cross validation.
+
+    `patient` and `licence` are what they were when it was frozen; None where nobody stated a licence.
+    """
 
     case_id: int
     version_id: int
     split: Split
     fold: int | None = None
+    patient: str | None = None
+    licence: str | None = None
 
 
 def freeze_dataset(
@@ -55,11 +60,17 @@ def freeze_dataset(
 
     Raises:
         UsageError: The name holds ``/`` or ``@``, or there are no members.
+        CurationError: A member was purged since it was looked up.
     """
     if not name or "/" in name or "@" in name:
         raise UsageError(f"dataset name '{name}' may not be empty or contain '/' or '@'; rename it")
     if not members:
         raise UsageError(f"dataset '{name}' would be empty: no case answers '{query}'; ask for others")
+    purged = set(session.scalars(select(Tombstone.case_id)))
+    if any(member.case_id in purged for member in members):
+        raise CurationError(
+            f"a case of '{query}' was purged while dataset '{name}' was being frozen; freeze it again"
+        )
     insert_if_absent(session, Dataset, {"name": name}, ["name"])
     # Locked, so that two freezes of one name do not both take the next number.
     dataset_id = session.scalars(select(Dataset.id).where(Dataset.name == name).with_for_update()).one()
@@ -88,5 +99,5 @@ def freeze_dataset(
             "message": message,
         },
     )
-    insert_all(session, Member, [{"dataset_version_id": version_id, **asdict(m)} for m in members])
+    insert_all(session, Member, [{"dataset_version_id": version_id, **vars(m)} for m in members])
     return number

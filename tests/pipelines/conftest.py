@@ -1,14 +1,19 @@
-"""Fixtures of the training tests: one tiny cohort and one tiny nnU-Net, made once per test session."""
+"""Fixtures of the training tests: one tiny cohort and one tiny nnU-Net, made once per test session.
+
+And a cohort of ten cases in the catalog, to freeze and export.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from frozen_cohort import take_in_cohort
 from training_child import run_job
 
 from pipelines.phantom_cohort import write_cohort
 from pipelines.profiles import Profile, parse_profile
+from pipelines.runs import Workbench
 
 TINY_PROFILE = """
 [teacher]
@@ -59,6 +64,13 @@ class TrainedTeacher:
     profile: Profile
     job: dict[str, Any]
     events: list[dict[str, Any]]
+
+
+@pytest.fixture
+def cohort(bench: Workbench, tmp_path: Path) -> Workbench:
+    """S/C0 to S/C9 in the catalog (see `frozen_cohort`)."""
+    take_in_cohort(bench, tmp_path)
+    return bench
 
 
 @pytest.fixture(scope="session")
