@@ -140,10 +140,13 @@ class Store:
                 return 0
             return sum(_unlink(file) for file in (path, *self._set_aside(name)))
 
-    def delete_temporary(self, path: Path, *, older_than_s: float) -> int:
-        """Remove one of `temporaries` if it is old enough; returns the bytes freed."""
+    def delete_temporary(self, path: Path, *, older_than_s: float) -> bool:
+        """Remove one of `temporaries`, unless it is younger; its writer may be at it."""
         with self._locked(fcntl.LOCK_EX):
-            return _unlink(path) if is_older(path, older_than_s) else 0
+            old = is_older(path, older_than_s)
+            if old:
+                path.unlink(missing_ok=True)
+            return old
 
     def set_aside(self, name: str) -> Path | None:
         """Take a damaged file out of its place, so that the right bytes can be put there.
