@@ -5,8 +5,10 @@ SIZE ?= quick
 DEMO ?= demo
 WORKSPACE ?= $(DEMO)/workspace
 PORT ?= 8501
+KILLS ?= 200
+SEED := $(or $(SEED),$(shell date +%s))
 
-.PHONY: help demo test quicktest lint dashboard screenshots bench clean
+.PHONY: help demo test quicktest faults lint dashboard screenshots bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-zA-Z.]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,6 +31,10 @@ test: .venv/.installed ## Run all tests
 
 quicktest: .venv/.installed ## Run the tests that train nothing and open no browser
 	$(BIN)/python -m pytest -m "not long"
+
+faults: .venv/.installed ## Kill, fill, stop and flip real processes and files: KILLS=200 kills, SEED for the same ones
+	@echo "$(KILLS) kills with SEED=$(SEED)"
+	FAULTS_KILLS=$(KILLS) FAULTS_SEED=$(SEED) FAULTS_CASES=200 $(BIN)/python -m pytest tests/faults
 
 lint: .venv/.installed ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
