@@ -40,6 +40,7 @@ from db.models import (
     ModelKind,
     Prediction,
     PredictionClass,
+    Retraction,
     Role,
     Source,
     SourceRevision,
@@ -62,6 +63,7 @@ class PlainVersion:
     shape: dict[str, int]
     spacing: dict[str, float]
     revision: str | None
+    kind: VersionKind
     annotations: dict[int, dict[str, Any]]
     findings: list[tuple[str, Severity, FindingState]]
 
@@ -84,6 +86,7 @@ class PlainCase:
     versions: list[PlainVersion]
     predictions: list[PlainPrediction]
     decisions: list[tuple[int, str | None, Verdict]] = field(default_factory=list)  # oldest first
+    retracted: set[tuple[str, int]] = field(default_factory=set)  # ("model" | "prediction" | "revision", id)
 
 
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -186,19 +189,36 @@ def flag_holds(name: str, case: PlainCase, version: PlainVersion) -> bool:
         and any(row["status"] == "annotated" for row in organs)
     )
     labelled = any(row["status"] == "annotated" for row in rows.values())
-    stands_on = {row["prediction_id"] for row in rows.values()} - {None}
     return {
         "complete": complete,
         "strong": strong,
         "weak": labelled and not strong,
         "unlabeled": not labelled,
         "flagged": any(s is not Severity.INFO and t is FindingState.OPEN for _, s, t in version.findings),
-        "stale": any(
-            old.id in stands_on and new.model == old.model and new.id > old.id
-            for old in case.predictions
-            for new in case.predictions
-        ),
+        "stale": any(_is_stale(row, case, version) for row in rows.values()),
     }[name]
+
+
+def _is_stale(row: dict[str, Any], case: PlainCase, version: PlainVersion) -> bool:
+    if row["status"] != "annotated":
+        return False
+
+    def gone(prediction: PlainPrediction) -> bool:
+        return bool({("model", prediction.model), ("prediction", prediction.id)} & case.retracted)
+
+    drawn = row["drawn_version_id"]
+    for old in case.predictions:
+        if old.id == row["prediction_id"]:
+            again = any(p.model == old.model and p.id > old.id and not gone(p) for p in case.predictions)
+            revised = any(
+                v.kind is VersionKind.INGESTED and drawn is not None and drawn < v.id <= version.id
+                for v in case.versions
+            )
+            return again or revised or gone(old)
+    if row["origin"] != "original":
+        return False
+    of = {v.id: v.revision for v in case.versions}.get(drawn)
+    return ("revision", {"2019": 1, "2023": 2}.get(of or "", 0)) in case.retracted
 
 
 def random_catalog(session: Session, seed: int) -> tuple[list[PlainCase], dict[int, int]]:
@@ -222,8 +242,15 @@ def random_catalog(session: Session, seed: int) -> tuple[list[PlainCase], dict[i
     session.execute(
         insert(Model), [{"id": i, "name": f"m{i}", "kind": ModelKind.EXTERNAL, **now} for i in (1, 2)]
     )
+    retracted = _random_retractions(session, r)
     keys = r.sample([(s, n) for s in _SOURCES for n in NAMES], r.randint(0, 8))
     cases = [_random_case(session, r, i, *key) for i, key in enumerate(keys, 1)]
+    for case in cases:
+        case.retracted |= retracted
+        for prediction in case.predictions:
+            if r.random() < 0.1:
+                _retract(session, "prediction", prediction.id)
+                case.retracted.add(("prediction", prediction.id))
     members = {c.id: r.choice(c.versions).id for c in cases if r.random() < 0.6}
     session.execute(insert(Dataset), [{"id": 1, "name": "d", **now}])
     session.execute(
@@ -240,6 +267,18 @@ def random_catalog(session: Session, seed: int) -> tuple[list[PlainCase], dict[i
             ],
         )
     return cases, members
+
+
+def _random_retractions(session: Session, r: random.Random) -> set[tuple[str, int]]:
+    found = {(what, i) for what in ("model", "revision") for i in (1, 2) if r.random() < 0.15}
+    for what, i in sorted(found):
+        _retract(session, what, i)
+    return found
+
+
+def _retract(session: Session, what: str, which: int) -> None:
+    row = {f"{what}_id": which, "include_accepted": False, "reason": "r", "person": "me"}
+    session.execute(insert(Retraction), [row])
 
 
 _SOURCES = {1: ("KiTS", "CC BY-NC"), 2: ("kits", None)}
@@ -329,7 +368,8 @@ def _random_version(
         shape={axis: r.randint(1, 4) for axis in "xyz"},
         spacing={axis: r.choice([0.5, 1.0, 2.5]) for axis in "xyz"},
         revision=r.choice([None, "2019", "2023"]),
-        annotations=_random_annotations(r, prediction_ids),
+        kind=r.choice([VersionKind.INGESTED, VersionKind.COMPLEMENTED]),
+        annotations=_random_annotations(r, prediction_ids, 100 * case_id, number),
         findings=[
             (r.choice(CHECKS), r.choice(list(Severity)), r.choice(list(FindingState)))
             for _ in range(r.randint(0, 2))
@@ -339,7 +379,7 @@ def _random_version(
         insert(MaskVersion),
         [
             {
-                "id": plain.id, "case_id": case_id, "number": number, "kind": VersionKind.INGESTED, "author": "me",
+                "id": plain.id, "case_id": case_id, "number": number, "kind": plain.kind, "author": "me",
                 "parent_id": plain.id - 1 if number > 1 else None, "orientation": "RAS", "affine": [],
                 "revision_id": {None: None, "2019": 1, "2023": 2}[plain.revision], "created_at": plain.time,
                 **{f"shape_{a}": plain.shape[a] for a in "xyz"},
@@ -362,7 +402,9 @@ def _random_version(
     return plain
 
 
-def _random_annotations(r: random.Random, prediction_ids: list[int]) -> dict[int, dict[str, Any]]:
+def _random_annotations(
+    r: random.Random, prediction_ids: list[int], first_id: int, number: int
+) -> dict[int, dict[str, Any]]:
     # Mostly one status per version, or hardly any case would ever be complete, strong or unlabeled.
     usual, stray = r.choice(list(Status)), r.choice([0.0, 0.1, 0.7])
     rows = {}
@@ -385,6 +427,7 @@ def _random_annotations(r: random.Random, prediction_ids: list[int]) -> dict[int
             "mean_hu": r.choice([None, -10.0, 40.0]) if is_drawn else None,
             "touches_border": is_drawn and r.random() < 0.5,
             "class_hash": r.choice(["h1", "h2"]) if is_drawn else None,
+            "drawn_version_id": first_id + r.randint(1, number) if is_drawn else None,
         }
     return rows
 
