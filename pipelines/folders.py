@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,14 +47,29 @@ def list_volumes(folder: Path, what: str) -> list[Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; give the folder that holds the {what}")
     found = [
-        Path(parent) / name
-        for parent, _, names in os.walk(folder)
+        parent / name
+        for parent, names in _walk(folder)
         for name in names
         if not name.startswith(".") and volume_stem(Path(name)) is not None
     ]
     if not found:
         raise UsageError(f"{folder}: holds no .nii.gz or .nii file; give the folder that holds the {what}")
     return sorted(found)
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Folders below one and their files' names, linked folders too: on clusters datasets are often links.
+
+    A link that leads back to a folder above itself is not followed.
+    """
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        here = Path(parent)
+        folders[:] = [name for name in folders if not _leads_back(here / name)]
+        yield here, names
+
+
+def _leads_back(folder: Path) -> bool:
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def find_cases(

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from volume_files import boxes, write_volume
 
 from curation.errors import UsageError
-from pipelines.folders import find_cases
+from pipelines.folders import find_cases, list_volumes
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -114,3 +115,11 @@ def test_case_number_0000_meets_its_image(tmp_path, folders):
         ["A_0000.nii.gz"],
         ["A_0000_0000.nii.gz"],
     )
+
+
+def test_linked_folders_are_followed_and_circles_are_not(tmp_path):
+    write_volume(tmp_path / "disk" / "case_1" / "segmentation.nii.gz", boxes({1: 2}))
+    (tmp_path / "l").mkdir()
+    (tmp_path / "l" / "case_1").symlink_to(tmp_path / "disk" / "case_1")
+    (tmp_path / "l" / "again").symlink_to(tmp_path / "l")
+    assert list_volumes(tmp_path / "l", "masks") == [tmp_path / "l" / "case_1" / "segmentation.nii.gz"]
