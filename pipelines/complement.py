@@ -91,8 +91,7 @@ def complement(
             elif not result.drawn | result.redrawn:
                 booking.outcome.count("nothing to add")
             else:
-                booking.outcome.count("complemented")
-                booking.add(partial(_write, bench, result, model, booking.outcome.run_id))
+                booking.add(partial(_write, bench, result, model, booking.outcome.run_id), address)
             bench.progress.step(done, address)
         booking.flush()
         bench.progress.finish()
@@ -182,7 +181,7 @@ def _present_mask(job: _Job) -> RunLengths:
     return decode_mask(job.store.get(job.case.file_hash), job.case.address)[1]
 
 
-def _write(bench: Workbench, result: _Complemented, model: str, run_id: int, session: Session) -> None:
+def _write(bench: Workbench, result: _Complemented, model: str, run_id: int, session: Session) -> str:
     assert result.facts is not None, "only a complemented case is written"
     case = result.job.case
     owner = Drawn(Origin.PSEUDO, prediction_id=result.job.prediction.id)
@@ -204,6 +203,7 @@ def _write(bench: Workbench, result: _Complemented, model: str, run_id: int, ses
             run_id=run_id,
         ),
     )
+    return "complemented"
 
 
 def _message(result: _Complemented, model: str) -> str:

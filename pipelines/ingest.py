@@ -185,7 +185,7 @@ class _Taking:
 
     def book(self, measured: Measured) -> None:
         """Queue the rows of one measured case."""
-        job, outcome = measured.job, self.booking.outcome
+        job = measured.job
         address = f"{self.request.source}/{job.name}"
         if measured.refused:
             self.booking.refuse(address, measured.refused)
@@ -198,10 +198,10 @@ class _Taking:
             self.booking.note(address, f"{job.mask or job.image}: {measured.geometry.note}")
         if measured.note:
             self.booking.note(address, measured.note)
-        outcome.count("unchanged" if measured.unchanged else "new" if job.known is None else "new versions")
-        self.booking.add(partial(self._write, measured))
+        self.booking.add(partial(self._write, measured), address)
 
-    def _write(self, measured: Measured, session: Session) -> None:
+    def _write(self, measured: Measured, session: Session) -> str:
+        """Write the rows of one measured case; returns what it counts as."""
         job, facts = measured.job, self.listed.get(measured.job.name, CaseFacts())
         case_id = writes.ensure_case(
             session,
@@ -215,7 +215,7 @@ class _Taking:
             image_path=_relative(job.image, self.image_root),
         )
         if measured.unchanged or measured.geometry is None:
-            return
+            return "unchanged"
         writes.add_version(
             session,
             case_id,
@@ -237,6 +237,7 @@ class _Taking:
                 run_id=self.booking.outcome.run_id,
             ),
         )
+        return "new" if job.known is None else "new versions"
 
 
 def _folder(path: Path) -> Path:

@@ -21,7 +21,7 @@ from db import case_files, offers, writes
 from db.case_files import CaseFile
 from db.models import ModelKind
 from db.queries import UnknownCaseError
-from db.store import Store
+from db.store import Store, StoreUnwritableError
 from db.writes import PredictionClassValues
 from pipelines.folders import CHANNEL_SUFFIX, list_volumes, volume_stem
 from pipelines.runs import Outcome, Workbench, map_cases, run
@@ -171,6 +171,8 @@ def read_prediction(file: PredictionFile) -> ReadPrediction:
                 confidence=file.confidence,
             ),
         )
+    except StoreUnwritableError:
+        raise  # no case's fault, and the same for the next one
     except CurationError as error:
         return ReadPrediction(file, refused=str(error))
     except OSError as error:

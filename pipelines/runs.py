@@ -18,6 +18,7 @@ from db.catalog import Catalog
 from db.engine import DatabaseUnreachableError
 from db.models import ItemState, RunState, utc_now
 from db.store import Store
+from db.writes import WrittenMeanwhileError
 from pipelines.workers import submit, worker_pool
 
 Job = TypeVar("Job")
@@ -141,7 +142,7 @@ class Booking:
         Args:
             write: A function of a session. It may be called more than once, each time on what is committed
                 by then. A CurationError that it raises (`StaleParentError`: another writer was first)
-                refuses its case alone.
+                refuses its case alone; where that writer wrote the same, there is nothing to refuse.
             subject: The case or file that it is about.
         """
         self._pending.append((subject, write))
@@ -226,6 +227,9 @@ class Booking:
         savepoint = session.begin_nested()
         try:
             counts_as = write(session)
+        except WrittenMeanwhileError:
+            savepoint.rollback()
+            return _Written("written by another run meanwhile")
         except CurationError as error:
             savepoint.rollback()
             self._write_item(session, subject, ItemState.REFUSED, str(error))

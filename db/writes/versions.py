@@ -37,6 +37,10 @@ class StaleParentError(CurationError):
     """A version was made from a state of the case that is no longer its newest."""
 
 
+class WrittenMeanwhileError(StaleParentError):
+    """The same, but what was added since is the very version that was to be written: nothing is left to do."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AnnotationValues:
     """What is known of one class; units and rules as in `db.models.Annotation`.
@@ -123,11 +127,12 @@ def add_version(session: Session, case_id: int, parent_id: int | None, new: NewV
 
     Raises:
         StaleParentError: Somebody else added a version since; names the case and both versions.
+        WrittenMeanwhileError: And that is this very one, as where the same command runs twice.
         ValueError: The annotations are not one of each class.
     """
     if sorted(a.class_id for a in new.annotations) != list(CLASS_IDS):
         raise ValueError(f"one annotation per class, not of {[a.class_id for a in new.annotations]}")
-    number = _next_number(session, case_id, parent_id)
+    number = _next_number(session, case_id, parent_id, new)
     geometry = new.geometry
     shape, spacing = geometry.shape_ras, geometry.spacing_ras_mm
     version_id = insert_returning_id(
@@ -187,7 +192,7 @@ def add_version(session: Session, case_id: int, parent_id: int | None, new: NewV
     return VersionRef(version_id, case_id, number)
 
 
-def _next_number(session: Session, case_id: int, parent_id: int | None) -> int:
+def _next_number(session: Session, case_id: int, parent_id: int | None, new: NewVersion) -> int:
     """Lock the case against other writers and number its next version.
 
     SQLite's writers are alone anyway; on PostgreSQL the second one waits here for the first, and then
@@ -204,10 +209,24 @@ def _next_number(session: Session, case_id: int, parent_id: int | None) -> int:
     source = select(Source.name).join(Case, Case.source_id == Source.id).where(Case.id == case_id)
     expected = f"version {number[parent_id]}" if parent_id in number else "no version"
     newest = f"version {number[found.newest_version_id]}" if involved - {parent_id} else "none"
-    raise StaleParentError(
+    error = WrittenMeanwhileError if _is_written(session, case_id, parent_id, new) else StaleParentError
+    raise error(
         f"{session.scalars(source).one()}/{found.name}: made from {expected}, but by now the newest is "
         f"{newest}; look at what changed and do it again on the newest"
     )
+
+
+def _is_written(session: Session, case_id: int, parent_id: int | None, new: NewVersion) -> bool:
+    """Whether the parent's child is the version that is to be written."""
+    same = (
+        MaskVersion.case_id == case_id,
+        MaskVersion.parent_id.is_not_distinct_from(parent_id),
+        MaskVersion.kind == new.kind,
+        MaskVersion.revision_id.is_not_distinct_from(new.revision_id),
+        MaskVersion.incoming_hash.is_not_distinct_from(new.incoming_hash),
+        MaskVersion.voxel_hash.is_not_distinct_from(new.voxel_hash),
+    )
+    return session.scalar(select(MaskVersion.id).where(*same)) is not None
 
 
 def _annotation_row(version_id: int, a: AnnotationValues) -> dict[str, object]:
