@@ -1,0 +1,270 @@
+"""What a review needs to know: what may want eyes, what a person decided, and whose drawing a class is."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, and_, case, exists, false, func, not_, null, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from curation.labels import BY_ID
+from curation.query import parse
+from curation.status import Evidence, Origin, Severity, Status
+from curation.worklist import Candidate, OpenFinding
+from db.filters import compile_filter
+from db.models import (
+    Annotation,
+    Case,
+    Decision,
+    FindingRow,
+    FindingState,
+    MaskVersion,
+    Model,
+    Prediction,
+    PredictionClass,
+    Verdict,
+)
+from db.snapshots import NEWEST, frame
+from db.standing import class_is_accepted, class_is_stale, is_retracted
+
+# Rows that are Python objects at a time.
+_CHUNK = 10_000
+_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """An annotated class of a version; `model_id` and `model` are whose pseudo label it is, else None."""
+
+    case_id: int
+    version_id: int
+    class_id: int
+    class_hash: str
+    origin: Origin
+    model_id: int | None
+    model: str | None
+
+
+@dataclass(frozen=True)
+class DecisionRow:
+    """A decision that holds. `model`: whose pseudo label was judged; None where it was no pseudo label."""
+
+    class_name: str
+    verdict: Verdict
+    reason: str
+    person: str
+    model: str | None
+    created_at: datetime
+
+
+def candidates(
+    session: Session, query: str, *, agreement_below: float
+) -> Iterator[list[tuple[int, Candidate]]]:
+    """What may want eyes in the newest versions of the queried cases, chunk by chunk, unordered.
+
+    A class is a candidate if it is a pseudo label, has an open finding (warning or error), disagrees with a
+    prediction, or is stale; never if a person accepted it. A finding of the whole mask is one, too.
+
+    Args:
+        session: A reading session.
+        query: Which cases.
+        agreement_below: A drawn class with a prediction of less agreement (Dice) is a candidate.
+
+    Yields:
+        Chunks of (version id, candidate).
+
+    Raises:
+        QueryError: The query cannot be read.
+    """
+    drawn_in, cases = drawn_by_people(session)
+    for statement in (_class_candidates(query, agreement_below), _mask_candidates(query)):
+        rows: Any = session.execute(statement, execution_options={"yield_per": _CHUNK})
+        for chunk in rows.partitions():
+            yield [
+                (row[0], Candidate._make([*row[1:], drawn_in.get(row[1], 0) if row[1] else None, cases]))
+                for row in chunk
+            ]
+
+
+def drawn_by_people(session: Session) -> tuple[dict[int, int], int]:
+    """In how many cases each class is original or corrected, and how many cases there are."""
+    rows = session.execute(
+        select(Annotation.class_id, func.count())
+        .join(Case, Case.newest_version_id == Annotation.version_id)
+        .where(Annotation.status == Status.ANNOTATED, Annotation.origin != Origin.PSEUDO)
+        .group_by(Annotation.class_id)
+    )
+    cases = session.scalar(select(func.count()).where(Case.newest_version_id.is_not(None)))
+    return {class_id: n for class_id, n in rows}, cases or 0  # noqa: C416 — Row is no tuple to dict()
+
+
+def _class_candidates(query: str, agreement_below: float) -> Select[Any]:
+    asked = frame(NEWEST)
+    a, said = aliased(Annotation), aliased(PredictionClass)
+    found, newest = _severe_findings(), _newest_predictions()
+    # What a model drew is judged by its own prediction, what somebody else drew by the newest one.
+    pseudo = a.prediction_id.is_not(None)
+    stale = class_is_stale(a)
+    return (
+        select(
+            a.version_id,
+            a.class_id,
+            pseudo,
+            func.coalesce(found.c.errors, 0),
+            func.coalesce(found.c.warnings, 0),
+            case((pseudo, said.confidence)),
+            case((pseudo, said.tta_disagreement)),
+            said.agreement,
+            stale,
+        )
+        .select_from(
+            asked.tables.join(a, and_(a.version_id == asked.version_id, a.status == Status.ANNOTATED))
+            .outerjoin(found, and_(found.c.version_id == a.version_id, found.c.class_id == a.class_id))
+            .outerjoin(newest, newest.c.case_id == Case.id)
+            .outerjoin(
+                said,
+                and_(
+                    said.prediction_id == func.coalesce(a.prediction_id, newest.c.prediction_id),
+                    said.class_id == a.class_id,
+                ),
+            )
+        )
+        .where(
+            compile_filter(parse(query), asked),
+            or_(pseudo, found.c.version_id.is_not(None), said.agreement < agreement_below, stale),
+            not_(class_is_accepted(a, Case.id)),
+        )
+    )
+
+
+def _mask_candidates(query: str) -> Select[Any]:
+    asked, found = frame(NEWEST), _severe_findings()
+    return (
+        select(
+            asked.version_id,
+            null(),
+            false(),
+            found.c.errors,
+            found.c.warnings,
+            null(),
+            null(),
+            null(),
+            false(),
+        )
+        .select_from(
+            asked.tables.join(found, and_(found.c.version_id == asked.version_id, found.c.class_id.is_(None)))
+        )
+        .where(compile_filter(parse(query), asked))
+    )
+
+
+def _severe_findings() -> Any:
+    """Open errors and warnings, counted per version and class."""
+    f = aliased(FindingRow)
+
+    def count(severity: Severity) -> Any:
+        return func.sum(case((f.severity == severity, 1), else_=0))
+
+    return (
+        select(
+            f.version_id,
+            f.class_id,
+            count(Severity.ERROR).label("errors"),
+            count(Severity.WARNING).label("warnings"),
+        )
+        .where(f.state == FindingState.OPEN, f.severity.in_([Severity.ERROR, Severity.WARNING]))
+        .group_by(f.version_id, f.class_id)
+        .subquery()
+    )
+
+
+def _newest_predictions() -> Any:
+    p = aliased(Prediction)
+    return (
+        select(p.case_id, func.max(p.id).label("prediction_id"))
+        .where(not_(is_retracted(p)))
+        .group_by(p.case_id)
+        .subquery()
+    )
+
+
+def open_findings(
+    session: Session, version_ids: Collection[int]
+) -> dict[tuple[int, int | None], list[OpenFinding]]:
+    """Open findings by (version id, class id or None for the whole mask), in the order of their ids."""
+    found: dict[tuple[int, int | None], list[OpenFinding]] = {}
+    wanted = sorted(version_ids)
+    for begin in range(0, len(wanted), _BATCH):
+        rows = session.scalars(
+            select(FindingRow)
+            .where(
+                FindingRow.version_id.in_(wanted[begin : begin + _BATCH]),
+                FindingRow.state == FindingState.OPEN,
+            )
+            .order_by(FindingRow.id)
+        )
+        for f in rows:
+            found.setdefault((f.version_id, f.class_id), []).append(
+                OpenFinding(f.id, f.check, f.severity, f.message, f.value, f.limit)
+            )
+    return found
+
+
+def drawings(session: Session, version_ids: Sequence[int], class_ids: Collection[int]) -> list[Drawing]:
+    """The annotated ones of some classes in some versions, by version and class."""
+    found = []
+    for begin in range(0, len(version_ids), _BATCH):
+        rows: Any = session.execute(
+            select(
+                MaskVersion.case_id, Annotation.version_id, Annotation.class_id, Annotation.class_hash,
+                Annotation.origin, Prediction.model_id, Model.name,
+            )
+            .join(MaskVersion, MaskVersion.id == Annotation.version_id)
+            .outerjoin(Prediction, Prediction.id == Annotation.prediction_id)
+            .outerjoin(Model, Model.id == Prediction.model_id)
+            .where(
+                Annotation.version_id.in_(version_ids[begin : begin + _BATCH]),
+                Annotation.class_id.in_(sorted(class_ids)),
+                Annotation.status == Status.ANNOTATED,
+            )
+            .order_by(Annotation.version_id, Annotation.class_id)
+        )  # fmt: skip
+        found += [Drawing(*row) for row in rows]
+    return found
+
+
+def decisions_that_hold(session: Session, version_id: int) -> list[DecisionRow]:
+    """What people decided that is true of a version now, by class and then the oldest first.
+
+    Accepted: of exactly the drawing that is there. Absent: as long as nothing is drawn. Rejected: for good, because
+    the model that was judged does not fill the class again; its last judgement per model.
+    """
+    d, later = aliased(Decision), aliased(Decision)
+    since = and_(later.case_id == d.case_id, later.class_id == d.class_id, later.id > d.id)
+    accepted = and_(
+        d.verdict == Verdict.ACCEPTED,
+        Annotation.class_hash == d.class_hash,
+        not_(exists().where(since, later.class_hash == d.class_hash)),
+    )
+    absent = and_(
+        d.verdict == Verdict.ABSENT,
+        Annotation.status.in_([Status.ABSENT, Status.OUT_OF_FIELD]),
+        Annotation.evidence == Evidence.REVIEWER,
+        not_(exists().where(since, later.verdict == Verdict.ABSENT)),
+    )
+    same_model = func.coalesce(later.model_id, 0) == func.coalesce(d.model_id, 0)
+    rejected = and_(
+        d.verdict == Verdict.REJECTED,
+        not_(exists().where(since, later.verdict == Verdict.REJECTED, same_model)),
+        or_(d.model_id.is_not(None), Annotation.status == Status.MISSING),
+    )
+    rows: Any = session.execute(
+        select(d.class_id, d.verdict, d.reason, d.person, Model.name, d.created_at)
+        .join(MaskVersion, MaskVersion.case_id == d.case_id)
+        .join(Annotation, and_(Annotation.version_id == MaskVersion.id, Annotation.class_id == d.class_id))
+        .outerjoin(Model, Model.id == d.model_id)
+        .where(MaskVersion.id == version_id, or_(accepted, absent, rejected))
+        .order_by(d.class_id, d.id)
+    )
+    return [DecisionRow(BY_ID[class_id].name, *rest) for class_id, *rest in rows]
