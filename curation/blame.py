@@ -7,7 +7,8 @@ import numpy as np
 
 from curation.rle import RunLengths, overlay
 
-# A stretch is known by its label value and the version that put it there, both in one number.
+# A stretch is known by its label value and the version that put it there, both in one int32: the value in its
+# lowest byte, the version above.
 _VALUES = 256
 
 
@@ -96,15 +97,15 @@ def _all_by(version: ChainVersion) -> RunLengths:
     """Every drawn voxel marked with this very version."""
     runs = version.runs
     return RunLengths(
-        runs.shape, runs.value.astype(np.int64) + _mark(0, version.number), runs.row, runs.start, runs.stop
+        runs.shape, runs.value.astype(np.int32) + _mark(0, version.number), runs.row, runs.start, runs.stop
     )
 
 
 def _followed(before: RunLengths, version: ChainVersion) -> RunLengths:
     """The marks of a version: those of the state before where a value stood, its own elsewhere."""
     joint = overlay(before, version.runs)
-    value = joint.b.astype(np.int64)
-    stood = joint.a % _VALUES == value
+    value = joint.b.astype(np.int32)
+    stood = joint.a & (_VALUES - 1) == value
     if version.redrawn:
         stood &= ~np.isin(value, list(version.redrawn))
     mark = np.where(stood, joint.a, value + _mark(0, version.number))
