@@ -1,12 +1,13 @@
 """`make bench`: run every benchmark, one after the other, and print their tables."""
 
-from benchmarks import census_complement, history, metrics
+from benchmarks import census_complement, complement, history, metrics
 
 
 def main() -> None:
     """Run all of them with their defaults."""
     for title, run in (
-        ("Census, complement, components", lambda: census_complement.main([])),
+        ("Census and components", lambda: census_complement.main([])),
+        ("Complement of a case", complement.main),
         ("Diff and blame", history.main),
         ("DSC and NSD", lambda: metrics.main([])),
     ):

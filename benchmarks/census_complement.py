@@ -1,4 +1,4 @@
-"""Census and complement of a 512×512×300 mask, side by side with the tools people would use instead.
+"""Census and components of a 512×512×300 mask, side by side with the tools people would use instead.
 
 Run ``python benchmarks/census_complement.py [MASK.nii.gz …]``: every way of doing the same work on the same file,
 in one process on one core, medians of five, results checked equal. Without files it draws a mask of 13 organs.
@@ -23,12 +23,10 @@ from numpy.typing import NDArray
 
 from curation.census import take_census
 from curation.components import keep_largest
-from curation.merge import COMPLEMENT, merge
-from curation.volumes import decode_mask, encode_and_hash, encode_mask
+from curation.volumes import decode_mask
 
 REPEATS = 5
 SHAPE, SPACING_MM = (512, 512, 300), (0.8, 0.8, 2.5)
-WEAK_SHARE = 4  # the weak mask of a complement has the lowest quarter of the file's values
 
 
 def draw_mask(seed: int = 23) -> NDArray[np.uint8]:
@@ -99,40 +97,6 @@ def slices_first(labels: NDArray[np.integer], found: dict) -> NDArray[np.int64]:
     return np.array(places)
 
 
-def complement_ours(path: Path, weak: Path) -> dict[int, int]:
-    geometry, kept = decode_mask(weak.read_bytes(), weak.name)
-    _, offered = decode_mask(path.read_bytes(), path.name)
-    merged = merge(kept, offered, COMPLEMENT, take=offered.voxels().keys() - kept.voxels().keys())
-    census = take_census(merged.runs, geometry)
-    data, _ = encode_and_hash(merged.runs, geometry)
-    weak.with_name("merged.nii.gz").write_bytes(data)
-    return {value: c.voxels for value, c in census.items()}
-
-
-def complement_numpy(path: Path, weak: Path) -> dict[int, int]:
-    image = nibabel.load(weak)
-    kept, offered = image.get_fdata(), nibabel.load(path).get_fdata()
-    conflicts = {}
-    for value in sorted(set(np.unique(offered)) - set(np.unique(kept))):
-        conflicts[value] = int(((offered == value) & (kept != 0)).sum())
-        kept[(offered == value) & (kept == 0)] = value
-    nibabel.save(nibabel.Nifti1Image(kept.astype(np.uint8), image.affine), weak.with_name("merged.nii.gz"))
-    values, counts = np.unique(kept, return_counts=True)
-    return {int(v): int(n) for v, n in zip(values, counts, strict=True) if v}
-
-
-def complement_simpleitk(path: Path, weak: Path) -> dict[int, int]:
-    kept, offered = SimpleITK.ReadImage(str(weak)), SimpleITK.ReadImage(str(path))
-    fresh = SimpleITK.Mask(offered, SimpleITK.Equal(kept, 0))
-    has = set(np.unique(SimpleITK.GetArrayViewFromImage(kept)).tolist())
-    drop = {value: 0 for value in range(1, 256) if value in has}
-    merged = SimpleITK.Add(kept, SimpleITK.ChangeLabel(fresh, drop))
-    SimpleITK.WriteImage(merged, str(weak.with_name("merged.nii.gz")), useCompression=True)
-    shape = SimpleITK.LabelShapeStatisticsImageFilter()
-    shape.Execute(merged)
-    return {value: shape.GetNumberOfPixels(value) for value in shape.GetLabels()}
-
-
 def peak_mb(work: Callable[[], object]) -> float:
     """How far one run of `work` raises the resident memory of a fresh fork, in MB."""
     context = multiprocessing.get_context("fork")
@@ -173,13 +137,10 @@ def measure(title: str, ways: dict[str, Callable[[], dict[int, int]]]) -> None:
         print(f"{name:44}{median:10.1f}{span:>16}{own:9.1f}{peaks[name]:9.0f}{own / base:12.1f}")
 
 
-def measure_file(path: Path, folder: Path) -> None:
+def measure_file(path: Path) -> None:
     """Measure every way of every work on one mask."""
     geometry, runs = decode_mask(path.read_bytes(), path.name)
     voxels = runs.voxels()
-    weak = folder / "weak.nii.gz"
-    lowest = sorted(voxels)[: max(1, len(voxels) // WEAK_SHARE)]
-    weak.write_bytes(encode_mask(runs.select(lowest), geometry))
     shape = "×".join(str(n) for n in geometry.shape)
     print(f"\n# {path.name}: {shape}, {len(runs)} runs, {len(voxels)} values, {sum(voxels.values())} voxels")
     measure(
@@ -199,14 +160,6 @@ def measure_file(path: Path, folder: Path) -> None:
             "nibabel + cc3d": lambda: largest_cc3d(path),
         },
     )
-    measure(
-        "complement: read two, merge, count, write",
-        {
-            "maskledger (with components and voxel hash)": lambda: complement_ours(path, weak),
-            "numpy + nibabel": lambda: complement_numpy(path, weak),
-            "SimpleITK": lambda: complement_simpleitk(path, weak),
-        },
-    )
 
 
 def main(files: list[str]) -> None:
@@ -219,7 +172,7 @@ def main(files: list[str]) -> None:
         if not files:
             nibabel.save(nibabel.Nifti1Image(draw_mask(), np.diag([*SPACING_MM, 1.0])), drawn)
         for path in [Path(file) for file in files] or [drawn]:
-            measure_file(path, folder)
+            measure_file(path)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 
-from sqlalchemy import func, not_, select
+from sqlalchemy import Select, bindparam, func, not_, select
 from sqlalchemy.orm import Session
 
 from curation.errors import UsageError
@@ -23,17 +24,20 @@ class OfferedPrediction:
 
 def newest_predictions(session: Session, model_id: int) -> dict[int, OfferedPrediction]:
     """Case id to the newest prediction of one model that is not retracted."""
+    rows = session.execute(_newest(), {"model": model_id})
+    return {row.case_id: OfferedPrediction(*row) for row in rows}
+
+
+@cache
+def _newest() -> Select[int, int, str | None, str]:
     newest = (
         select(func.max(Prediction.id))
-        .where(Prediction.model_id == model_id, not_(is_retracted(Prediction)))
+        .where(Prediction.model_id == bindparam("model"), not_(is_retracted(Prediction)))
         .group_by(Prediction.case_id)
     )
-    rows = session.execute(
-        select(Prediction.id, Prediction.case_id, Prediction.incoming_hash, Prediction.file_hash).where(
-            Prediction.id.in_(newest)
-        )
+    return select(Prediction.id, Prediction.case_id, Prediction.incoming_hash, Prediction.file_hash).where(
+        Prediction.id.in_(newest)
     )
-    return {row.case_id: OfferedPrediction(*row) for row in rows}
 
 
 def prediction_ids(session: Session, model_id: int) -> frozenset[int]:
