@@ -1,4 +1,4 @@
-"""Commands on the catalog: make one, take files in, ask what is there, look at one case, check it."""
+"""Commands on the catalog: make one, take files in, ask what is there, look at one case."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,6 @@ from app.cli.common import (
     workspace_of,
 )
 
-source_app = typer.Typer(no_args_is_help=True, help="Sources: datasets as their users call them.")
 QueryArgument = Annotated[
     str, typer.Argument(metavar="QUERY", help='E.g. "missing pancreas and has tumor"; empty: all cases.')
 ]
@@ -27,8 +26,7 @@ QueryArgument = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command(rich_help_panel="Catalog")(init)
-    app.add_typer(source_app, name="source", rich_help_panel="Catalog")
-    for command in (ingest, census, cases, show, quality, verify):
+    for command in (ingest, census, cases, show, quality):
         app.command(rich_help_panel="Catalog")(command)
 
 
@@ -41,66 +39,6 @@ def init(context: typer.Context) -> None:
 
     root, new = create_workspace(Path(context.obj.workspace) if context.obj.workspace else None)
     print(f"{root}: {'new workspace' if new else 'workspace is up to date'}")
-
-
-@source_app.command("add")
-def source_add(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The dataset's name, e.g. KiTS.")],
-    licence: Annotated[str | None, typer.Option(help="E.g. 'CC BY-NC-SA 4.0'.")] = None,
-    citation: Annotated[str | None, typer.Option(help="How to cite it.")] = None,
-    image_root: Annotated[Path | None, typer.Option(help="Folder that holds its images.")] = None,
-) -> None:
-    """Make a source known, or complete what is known of it. `ingest` does it by itself, too."""
-    from db import writes
-
-    with workspace_of(context) as ws, ws.catalog.writing() as session:
-        root = str(image_root.resolve()) if image_root else None
-        writes.ensure_source(session, name, licence=licence, citation=citation, image_root=root)
-    print(f"{name}: known")
-
-
-@source_app.command("list")
-def source_list(context: typer.Context, as_json: JsonOption = False) -> None:
-    """List the sources with licence, image root and number of cases."""
-    from db import queries
-
-    with workspace_of(context) as ws, ws.catalog.reading() as session:
-        rows = queries.sources(session)
-    if as_json:
-        print_json(
-            {
-                "sources": [
-                    {"source": r.name, "cases": r.cases, "licence": r.licence, "image_root": r.image_root}
-                    for r in rows
-                ]
-            }
-        )
-    elif not rows:
-        print("no source yet; take one in with: maskledger ingest --source NAME --labels DIR")
-    else:
-        print_table(
-            ("source", "cases", "licence", "images under"),
-            [(r.name, r.cases, r.licence or "–", r.image_root or "–") for r in rows],
-            numeric=(1,),
-        )
-
-
-@source_app.command("move")
-def source_move(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A known source.")],
-    new_root: Annotated[Path, typer.Argument(help="Where its images lie now.")],
-) -> None:
-    """Say where a source's images lie now (a disk moved). Nothing is copied."""
-    from curation.errors import UsageError
-    from db import writes
-
-    if not new_root.is_dir():
-        raise UsageError(f"{new_root}: no such folder; give the folder that holds the images now")
-    with workspace_of(context) as ws, ws.catalog.writing() as session:
-        writes.move_source(session, name, str(new_root.resolve()))
-    print(f"{name}: images under {new_root.resolve()}")
 
 
 def ingest(
@@ -294,30 +232,3 @@ def quality(context: typer.Context, query: QueryArgument = "", as_json: JsonOpti
     for ref, f in rows:
         print(f"{f.severity:7}  {ref.address}@{ref.number}  {f.check}: {f.message}")
     print(f"{len(rows)} open findings in {len(refs)} cases")
-
-
-def verify(
-    context: typer.Context,
-    deep: Annotated[
-        bool, typer.Option("--deep", help="Also decode every mask: voxel hashes and counts.")
-    ] = False,
-    jobs: JobsOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Check that the store holds, byte for byte, what the catalog's rows promise. Exit code 4 on damage."""
-    from app.progress import console_progress
-    from pipelines.verify import verify as run_verify
-
-    with workspace_of(context) as ws:
-        found = run_verify(ws.bench(jobs=jobs, progress=console_progress()), deep=deep)
-    for line in found.noted:
-        print(f"note: {line}", file=sys.stderr)
-    for line in found.damage:
-        print(f"damaged: {line}", file=sys.stderr)
-    if as_json:
-        print_json({"files": found.files, "bytes": found.bytes, "damage": found.damage, "noted": found.noted})
-    else:
-        verdict = f"{len(found.damage)} damaged" if found.damage else "all intact"
-        print(f"{found.files} files, {found.bytes / 1e6:.1f} MB: {verdict}")
-    if found.damage:
-        raise typer.Exit(4)

@@ -5,7 +5,20 @@ Answers are plain values that outlive the session.
 
 from db.datasets import DatasetVersionRow, MemberRow, dataset_version, datasets, members
 from db.queries.counting import COUNTED, Census, Overview, census, coverage_by_source, overview
-from db.queries.logbook import EventRow, RunItemRow, RunRow, SourceRow, events, run_items, runs, sources
+from db.queries.logbook import (
+    EventRow,
+    LogRow,
+    RunItemRow,
+    RunRow,
+    SourceRow,
+    actions,
+    events,
+    image_paths,
+    log,
+    run_items,
+    runs,
+    sources,
+)
 from db.queries.scoring import (
     EvaluationRow,
     ModelRow,
@@ -67,6 +80,7 @@ __all__ = [
     "EventRow",
     "First",
     "ImagePlace",
+    "LogRow",
     "MemberRow",
     "ModelRow",
     "Newest",
@@ -85,6 +99,7 @@ __all__ = [
     "UnknownModelError",
     "VersionDetail",
     "VersionRow",
+    "actions",
     "annotations",
     "case_ids",
     "case_page",
@@ -99,7 +114,9 @@ __all__ = [
     "events",
     "findings",
     "history",
+    "image_paths",
     "known_model",
+    "log",
     "members",
     "model",
     "models",

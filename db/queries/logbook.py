@@ -1,13 +1,17 @@
 """The logbook: sources, runs of stages, what these did with each case, and events."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import String, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from db.models import Case, Event, ItemState, Run, RunItem, RunState, Source, SourceRevision
+
+# How long a run may have waited for another writer before its start was booked; twice SQLite's time-out.
+_LONGEST_WAIT = timedelta(seconds=120)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,14 @@ class EventRow:
 
 
 @dataclass(frozen=True)
+class LogRow:
+    """Who did what, and what came of it; `run` is None for what is done at once."""
+
+    event: EventRow
+    run: RunRow | None
+
+
+@dataclass(frozen=True)
 class SourceRow:
     """A source, the names of its revisions, and how many cases it has."""
 
@@ -72,11 +84,14 @@ def runs(session: Session, *, stage: str | None = None, limit: int | None = None
     statement = select(Run).order_by(Run.id.desc()).limit(limit)
     if stage is not None:
         statement = statement.where(Run.stage == stage)
-    found = session.scalars(statement).all()
+    return _with_items(session, session.scalars(statement).all())
+
+
+def _with_items(session: Session, found: Sequence[Run]) -> list[RunRow]:
     items: dict[int, dict[str, int]] = {run.id: {} for run in found}
     counts = (
         select(RunItem.run_id, RunItem.state, func.count())
-        .where(RunItem.run_id >= (found[-1].id if found else 0))
+        .where(RunItem.run_id >= min(items, default=0), RunItem.run_id <= max(items, default=0))
         .group_by(RunItem.run_id, RunItem.state)
         .order_by(RunItem.state)
     )
@@ -113,6 +128,80 @@ def events(session: Session, *, limit: int | None = None) -> list[EventRow]:
     return [EventRow(*row) for row in rows]
 
 
+def log(
+    session: Session,
+    *,
+    since: datetime | None = None,
+    action: str | None = None,
+    author: str | None = None,
+    subject: str | None = None,
+    limit: int | None = None,
+) -> list[LogRow]:
+    """Who did what, the newest first, each with what came of it.
+
+    Args:
+        session: A reading session.
+        since: Only what happened from this moment on.
+        action: Only this action, e.g. ``ingest``.
+        author: Only by people whose name holds this, in any case of letters.
+        subject: Only what mentions this as its subject or in its parameters, in any case of letters.
+        limit: At most so many.
+    """
+    statement = select(Event).order_by(Event.id.desc()).limit(limit)
+    if since is not None:
+        statement = statement.where(Event.created_at >= since)
+    if action is not None:
+        statement = statement.where(Event.action == action)
+    if author is not None:
+        statement = statement.where(Event.author.icontains(author, autoescape=True))
+    if subject is not None:
+        mentioned = (Event.subject, cast(Event.parameters, String))
+        statement = statement.where(or_(*(text.icontains(subject, autoescape=True) for text in mentioned)))
+    events = session.scalars(statement).all()
+    started = _started_by(session, events)
+    return [
+        LogRow(
+            EventRow(e.id, e.created_at, e.author, e.action, e.subject, e.parameters, e.program_version),
+            started.get(e.id),
+        )
+        for e in events
+    ]
+
+
+def actions(session: Session) -> list[str]:
+    """Every action that the log knows, by name."""
+    return list(session.scalars(select(Event.action).distinct().order_by(Event.action)))
+
+
+def _started_by(session: Session, events: Sequence[Event]) -> dict[int, RunRow]:
+    """Event id to the run whose start it tells; the newest events come first.
+
+    A run and its event are written in one transaction, the run's time taken before it: while it waited for
+    another writer, time went by.
+    """
+    if not events:
+        return {}
+    found = session.scalars(
+        select(Run)
+        .where(Run.stage.in_({event.action for event in events}))
+        .where(Run.started_at >= events[-1].created_at - _LONGEST_WAIT)
+        .order_by(Run.id.desc())
+    ).all()
+    left = _with_items(session, found)
+    started: dict[int, RunRow] = {}
+    for event in events:
+        for run in left:
+            waited = event.created_at - run.started_at
+            if (
+                (run.stage, run.author, run.parameters) == (event.action, event.author, event.parameters)
+                and timedelta(0) <= waited <= _LONGEST_WAIT
+            ):  # fmt: skip
+                started[event.id] = run
+                left.remove(run)
+                break
+    return started
+
+
 def sources(session: Session) -> list[SourceRow]:
     """All sources, by name."""
     revisions: dict[int, list[str]] = {}
@@ -130,3 +219,14 @@ def sources(session: Session) -> list[SourceRow]:
         )
         for s in session.scalars(select(Source).order_by(Source.name))
     ]
+
+
+def image_paths(session: Session, source: str) -> list[str]:
+    """Where the images of a source's cases lie: relative to its image root, or absolute."""
+    paths = session.scalars(
+        select(Case.image_path)
+        .join(Source, Source.id == Case.source_id)
+        .where(Source.name == source, Case.image_path.is_not(None))
+        .order_by(Case.id)
+    )
+    return [path for path in paths if path]
