@@ -276,6 +276,14 @@ def test_on_a_new_grid_blame_begins_anew(bench, tmp_path):
     assert shares(trace(bench, "S/A")) == {(LIVER, 2): ("S two", 56), (TUMOR, 2): ("S two", 8)}
 
 
+def test_a_mask_that_was_filled_from_nothing_is_the_models_altogether(bench, tmp_path):
+    write_image(tmp_path / "i" / "A_0000.nii.gz")
+    ingest(bench, IngestRequest(source="S", mapping=FLARE, images=tmp_path / "i"))
+    fill(bench, tmp_path, spleen_at(6), "M")
+    assert compare(bench, "S/A@1", "S/A@2").classes[SPLEEN].voxels.gained == 9
+    assert shares(trace(bench, "S/A")) == {(SPLEEN, 2): ("M", 9)}
+
+
 def test_an_image_without_mask_has_nothing_to_blame(bench, tmp_path):
     write_image(tmp_path / "i" / "A_0000.nii.gz")
     ingest(bench, IngestRequest(source="S", mapping=FLARE, images=tmp_path / "i"))
