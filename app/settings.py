@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from curation.errors import UsageError
+from db.patience import PATIENCE_S
 
 CONFIG_NAME = "maskledger.toml"
 DEFAULT_CONFIG = """\
@@ -35,6 +36,8 @@ class Environment(BaseSettings):
     database_url: str | None = None
     store: Path | None = None
     author: str | None = None
+    # How long a command that is under way waits for a database server that is gone, in seconds.
+    patience_s: float = PATIENCE_S
 
 
 class CatalogTable(BaseModel):

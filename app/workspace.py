@@ -42,7 +42,7 @@ class Workspace:
         """What a stage works with; `jobs` is the number of worker processes, default one per core."""
         told = progress or Silent()
         return Workbench(
-            catalog=self.catalog.patient(told.say),
+            catalog=self.catalog.patient(told.say, self.environment.patience_s),
             store=self.store,
             root=self.root,
             author=self.author,

@@ -43,9 +43,9 @@ class Catalog:
             raise
         return cls(engine)
 
-    def patient(self, tell: Callable[[str], None]) -> "Catalog":
+    def patient(self, tell: Callable[[str], None], seconds: float = PATIENCE_S) -> "Catalog":
         """The same catalog for long work: where the server is gone, it waits for it and tells so once."""
-        return Catalog(self.engine, Patience(PATIENCE_S, tell))
+        return Catalog(self.engine, Patience(seconds, tell))
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
