@@ -133,7 +133,7 @@ def value_name(value: int) -> str:
         return BY_ID[value].name
     if value in UNRESOLVED_BY_VALUE:
         return f"{UNRESOLVED_BY_VALUE[value].name} without side"
-    return "ignore" if value == IGNORE else str(value)
+    return {BACKGROUND: "background", IGNORE: "ignore"}.get(value, str(value))
 
 
 def value_color(value: int) -> str:

@@ -40,7 +40,10 @@ def case_json(ref: CaseRef, detail: VersionDetail, versions: list[VersionRow]) -
             for r in detail.reserved
         ],
         "conflicts": [
-            {"kept": value_name(c.kept), "offered": value_name(c.offered), "voxels": c.voxels, "ml": c.ml}
+            {
+                "kept": value_name(c.kept), "offered": value_name(c.offered), "displaced": c.displaced,
+                "voxels": c.voxels, "ml": c.ml,
+            }
             for c in detail.conflicts
         ],
         "findings": [
@@ -82,11 +85,20 @@ def print_case(ref: CaseRef, detail: VersionDetail, versions: list[VersionRow]) 
     for r in detail.reserved:
         print(f"\n{value_name(r.value)}: {r.voxels} voxels, {r.volume_ml:.1f} ml (value {r.value})")
     if detail.conflicts:
-        print("\nconflicts: what was offered and not written, because something stood there")
+        print("\nconflicts: voxels on which the two sides of the merge disagreed")
         print_table(
-            ("kept", "offered", "voxels", "ml"),
-            [(value_name(c.kept), value_name(c.offered), c.voxels, f"{c.ml:.2f}") for c in detail.conflicts],
-            numeric=(2, 3),
+            ("stands", "turned away", "which", "voxels", "ml"),
+            [
+                (
+                    value_name(c.kept),
+                    value_name(c.offered),
+                    "stood there before" if c.displaced else "was offered",
+                    c.voxels,
+                    f"{c.ml:.2f}",
+                )
+                for c in detail.conflicts
+            ],
+            numeric=(3, 4),
         )
     if detail.findings:
         print("\nfindings")

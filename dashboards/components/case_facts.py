@@ -119,14 +119,20 @@ def findings_table(detail: VersionDetail) -> Html:
 
 
 def conflicts_table(detail: VersionDetail) -> Html:
-    """What a complement wanted to write and did not, because something stood there."""
+    """Voxels on which the two sides of a merge disagreed: what stands, and what was turned away."""
     return table(
-        ("Offered", "Stays", "Voxels", "Volume (ml)"),
+        ("Turned away", "Which", "Stands", "Voxels", "Volume (ml)"),
         [
-            (value_title(c.offered), value_title(c.kept), f"{c.voxels:,}", f"{c.ml:,.2f}")
+            (
+                value_title(c.offered),
+                "stood there before" if c.displaced else "was offered",
+                value_title(c.kept),
+                f"{c.voxels:,}",
+                f"{c.ml:,.2f}",
+            )
             for c in detail.conflicts
         ],
-        numeric=(2, 3),
+        numeric=(3, 4),
         label="Conflicts",
     )
 

@@ -7,7 +7,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from curation.geometry import Geometry
-from curation.labels import BY_ID, IGNORE, UNRESOLVED_BY_VALUE
+from curation.labels import BACKGROUND, BY_ID, IGNORE, UNRESOLVED_BY_VALUE
 from dashboards.components.volumes import Scene
 from dashboards.session import plain, problems_told
 from dashboards.slices import (
@@ -34,8 +34,8 @@ def value_title(value: int) -> str:
     """What a voxel value stands for, in words."""
     if value in BY_ID:
         return BY_ID[value].title
-    if value == IGNORE:
-        return "Ignore"
+    if value in (BACKGROUND, IGNORE):
+        return "Ignore" if value == IGNORE else "Background"
     pair = UNRESOLVED_BY_VALUE.get(value)
     return f"Unresolved {pair.name}" if pair else f"Unresolved {value}"
 
