@@ -168,19 +168,15 @@ class _Drawer:
 
 
 def _drawer(source: str, row: VersionRow, annotation: AnnotationRow | None) -> _Drawer:
-    """The drawer of one value. Reserved values have no annotation; they come with what else came in."""
-    ingested = row.kind is VersionKind.INGESTED
+    """The drawer of what is new of one value in a version. Reserved values have no annotation."""
     origin = annotation.origin if annotation else None
-    if origin is None:
-        origin = Origin.ORIGINAL if ingested else Origin.CORRECTED
-    who = row.author
     if annotation and origin is Origin.PSEUDO and annotation.model:
-        who = annotation.model
-    elif annotation and origin is Origin.CORRECTED and annotation.author:
-        who = annotation.author
-    elif ingested:
-        who = " ".join(filter(None, (source, row.revision)))
-    return _Drawer(row.number, origin, who)
+        return _Drawer(row.number, origin, annotation.model)
+    if row.kind is VersionKind.INGESTED:
+        # Also where the class stays a person's, whose correction it only adds to.
+        return _Drawer(row.number, Origin.ORIGINAL, " ".join(filter(None, (source, row.revision))))
+    person = annotation.author if annotation else None
+    return _Drawer(row.number, origin or Origin.CORRECTED, person or row.author)
 
 
 def _traced(

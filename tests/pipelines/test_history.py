@@ -238,6 +238,21 @@ def test_blame_tells_model_and_person_and_a_better_model_that_redraws_a_class(be
     assert found == {(LIVER, 1): ("S one", 56), (TUMOR, 1): ("S one", 8), (SPLEEN, 4): ("N", 9)}
 
 
+def test_what_a_revision_adds_to_a_persons_class_is_the_revisions(bench, tmp_path):
+    take(bench, tmp_path, first_mask())
+    corrected = first_mask()
+    corrected[5, 1:5, 1] = LIVER
+    add_version(bench, "S/A", VersionKind.CORRECTED, corrected, {LIVER: Drawn(Origin.CORRECTED, author="Bo")})
+    revision = first_mask()
+    revision[6, 1:5, 1] = LIVER
+    take(bench, tmp_path, revision, revision="two")
+    found = shares(trace(bench, "S/A"))
+    assert (found[LIVER, 1], found[LIVER, 2], found[LIVER, 3]) == (("S one", 56), ("Bo", 4), ("S two", 4))
+    with bench.catalog.reading() as session:
+        version_id = queries.resolve(session, "S/A").version_id
+        assert queries.annotations(session, version_id)[0].origin is Origin.CORRECTED
+
+
 def test_two_hands_of_one_version_are_two_entries(bench, tmp_path):
     take(bench, tmp_path, first_mask())
     mask = first_mask() + spleen_at(6)
