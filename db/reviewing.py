@@ -268,3 +268,15 @@ def decisions_that_hold(session: Session, version_id: int) -> list[DecisionRow]:
         .order_by(d.class_id, d.id)
     )
     return [DecisionRow(BY_ID[class_id].name, *rest) for class_id, *rest in rows]
+
+
+def revision_of(session: Session, version_id: int) -> int | None:
+    """Id of the source revision that a version's labels stand on: the last one ingested up to it."""
+    of, upto = aliased(MaskVersion), aliased(MaskVersion)
+    return session.scalar(
+        select(of.revision_id)
+        .join(upto, and_(upto.case_id == of.case_id, of.number <= upto.number))
+        .where(upto.id == version_id, of.revision_id.is_not(None))
+        .order_by(of.number.desc())
+        .limit(1)
+    )

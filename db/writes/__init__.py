@@ -2,6 +2,7 @@
 
 from db.writes.cases import ensure_case, ensure_revision, ensure_source, move_source
 from db.writes.datasets import MemberValues, freeze_dataset
+from db.writes.findings import settle_as_in
 from db.writes.models import (
     NewEvaluation,
     PredictionClassValues,
@@ -57,6 +58,7 @@ __all__ = [
     "finish_run",
     "freeze_dataset",
     "move_source",
+    "settle_as_in",
     "start_run",
     "started_run",
     "update_progress",
