@@ -223,6 +223,8 @@ def _labels(root: _Root) -> Subquery:
             .join(carrying, carrying.case_id == _Drawn.case_id)
             .join(Annotation, Annotation.version_id == carrying.id)
             .where(root.drawn_in, Annotation.drawn_version_id == _Drawn.id)
+            # A revision that leaves the ground as it was renews the pseudo labels on it, which draws none of them.
+            .where(or_(_Drawn.kind != VersionKind.INGESTED, Annotation.origin == Origin.ORIGINAL))
         )
         found.append(drawn.where(Annotation.origin == root.origin) if root.origin else drawn)
     return (found[0] if len(found) == 1 else union(*found)).subquery()

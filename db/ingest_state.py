@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
-from db.models import Case, MaskVersion, Source, SourceRevision, VersionKind
+from db.models import Case, MaskVersion, Retraction, Source, SourceRevision, VersionKind
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class KnownCase:
         mapping: Incoming label value, as text, to what that version's revision made of it.
         revision: Name of that revision.
         seen: Revision id to the incoming hash that came last under it.
+        retracted: What came last was retracted: nothing of it counts, and nothing can be compared with it.
     """
 
     case_id: int
@@ -32,6 +33,7 @@ class KnownCase:
     mapping_name: str | None
     mapping: Mapping[str, Any] | None
     seen: Mapping[int, str]
+    retracted: bool
 
 
 def image_root(session: Session, source_id: int) -> str | None:
@@ -50,8 +52,14 @@ def known_cases(session: Session, source_id: int) -> dict[str, KnownCase]:
         )
     }
     came_in: dict[int, dict[int, str]] = {}  # in order: the last revision is the one that counts
+    retracted: dict[int, bool] = {}
+    bad = exists().where(
+        or_(Retraction.revision_id == MaskVersion.revision_id, Retraction.run_id == MaskVersion.run_id)
+    )
     for version in session.execute(
-        select(MaskVersion.case_id, MaskVersion.incoming_hash, MaskVersion.revision_id)
+        select(
+            MaskVersion.case_id, MaskVersion.incoming_hash, MaskVersion.revision_id, bad.label("retracted")
+        )
         .join(Case, Case.id == MaskVersion.case_id)
         .where(Case.source_id == source_id, MaskVersion.kind == VersionKind.INGESTED)
         .where(MaskVersion.incoming_hash.is_not(None), MaskVersion.revision_id.is_not(None))
@@ -60,6 +68,7 @@ def known_cases(session: Session, source_id: int) -> dict[str, KnownCase]:
         seen = came_in.setdefault(version.case_id, {})
         seen.pop(version.revision_id, None)
         seen[version.revision_id] = version.incoming_hash
+        retracted[version.case_id] = version.retracted
     known = {}
     for row in session.execute(
         select(Case.id, Case.name, Case.image_path, Case.newest_version_id, MaskVersion.number)
@@ -80,5 +89,6 @@ def known_cases(session: Session, source_id: int) -> dict[str, KnownCase]:
             mapping_name=revision.mapping_name if revision else None,
             mapping=revision.mapping if revision else None,
             seen=seen,
+            retracted=retracted.get(row.id, False),
         )
     return known

@@ -32,10 +32,11 @@ def trained_model(bench: Workbench, name: str) -> TrainedModel:
     """Find a model that can predict.
 
     Raises:
-        UsageError: No such model, only its predictions were imported, or its weights are gone.
+        UsageError: No such model, it was retracted, only its predictions were imported, or its weights are gone.
     """
     with bench.catalog.reading() as session:
         row = queries.known_model(session, name)
+        offers.require_trusted(session, row.id)
     if row.kind is ModelKind.EXTERNAL or row.weights_path is None or row.profile is None:
         raise UsageError(f"model '{name}' was not trained here; import its predictions instead")
     folder = bench.root / row.weights_path

@@ -84,6 +84,7 @@ def import_predictions(
     files = list_volumes(folder, "predictions")
     with bench.catalog.writing() as session:
         model_id = writes.ensure_model(session, model, kind=ModelKind.EXTERNAL)
+        offers.require_trusted(session, model_id)
     parameters = {"folder": str(folder), "model": model, "mapping": mapping.name, "source": source}
     with run(bench, "predictions import", parameters, key=model, total=len(files)) as booking:
         jobs: dict[str, PredictionFile] = {}

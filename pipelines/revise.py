@@ -83,10 +83,12 @@ def _masks(job: Revision, geometry: Geometry, theirs: RunLengths) -> _Masks | No
             )
         return None
     base = RunLengths.empty(theirs.shape)
-    if known is not None and known.incoming_hash is not None and known.mapping is not None:
-        before = LabelMapping(known.mapping_name or "", {int(v): t for v, t in known.mapping.items()})
+    # Of a retracted mask nothing stands any more: what comes now is all news.
+    gave = known if known is not None and not known.retracted else None
+    if gave is not None and gave.incoming_hash is not None and gave.mapping is not None:
+        before = LabelMapping(gave.mapping_name or "", {int(v): t for v, t in gave.mapping.items()})
         base = apply_mapping(
-            decode_mask(store.get(known.incoming_hash), case.address)[1], before, case.address
+            decode_mask(store.get(gave.incoming_hash), case.address)[1], before, case.address
         )
     if case.file_hash is None:
         ours = RunLengths.empty(theirs.shape)

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from app.cli import catalog, datasets, ledger, models, predictions, review, upkeep, viewing
+from app.cli import catalog, correction, datasets, ledger, models, predictions, retraction, review, upkeep, viewing
 from app.cli.common import Invocation
 
 # As shells count: 128 and the number of the signal. Typer makes Ctrl-C's.
@@ -53,6 +53,8 @@ catalog.register(app)
 ledger.register(app)
 predictions.register(app)
 review.register(app)
+correction.register(app)
+retraction.register(app)
 datasets.register(app)
 models.register(app)
 upkeep.register(app)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,17 @@ def workspace_of(context: typer.Context) -> Iterator["Workspace"]:
 
     with open_workspace(context.obj.workspace) as workspace:
         yield workspace
+
+
+def warn_of_taints(workspace: "Workspace", models: Iterable[str]) -> None:
+    """Say on stderr of which of the models it is known that they learned from something retracted."""
+    from db import queries
+
+    with workspace.catalog.reading() as session:
+        rows = [queries.model(session, name) for name in models]
+    for row in filter(None, rows):
+        for sentence in row.tainted:
+            print(f"warning: model '{row.name}' is tainted: {sentence}", file=sys.stderr)
 
 
 def print_json(content: dict[str, Any]) -> None:

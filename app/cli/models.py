@@ -16,6 +16,7 @@ from app.cli.common import (
     load_mapping,
     print_json,
     print_table,
+    warn_of_taints,
     workspace_of,
 )
 
@@ -133,6 +134,7 @@ def predict(
     from pipelines.predict import predict as run_predict
 
     with workspace_of(context) as ws:
+        warn_of_taints(ws, [model])
         outcome = run_predict(ws.bench(progress=console_progress()), model, query, device=device)
     finish(outcome, f"predict with {model}", as_json)
 
@@ -155,6 +157,7 @@ def evaluate(
     from pipelines.evaluate import evaluate as run_evaluate
 
     with workspace_of(context) as ws:
+        warn_of_taints(ws, [model])
         outcome = run_evaluate(ws.bench(jobs=jobs, progress=console_progress()), model, query, device=device)
     finish(outcome, f"evaluate {model}", as_json)
 
@@ -234,6 +237,8 @@ def models_list(context: typer.Context, as_json: JsonOption = False) -> None:
                         "dataset": r.dataset,
                         "origins": list(r.origins or ()),
                         "created_at": r.created_at.isoformat(),
+                        "retracted": r.retracted,
+                        "tainted": list(r.tainted),
                     }
                     for r in rows
                 ]
@@ -243,7 +248,7 @@ def models_list(context: typer.Context, as_json: JsonOption = False) -> None:
         print("no model yet; train one (`teacher train`) or import predictions (`predictions import`)")
     else:
         print_table(
-            ("model", "kind", "dataset", "labels of", "since (UTC)"),
+            ("model", "kind", "dataset", "labels of", "since (UTC)", "state"),
             [
                 (
                     r.name,
@@ -251,10 +256,14 @@ def models_list(context: typer.Context, as_json: JsonOption = False) -> None:
                     r.dataset or "–",
                     ",".join(r.origins or ()) or "–",
                     f"{r.created_at:%Y-%m-%d %H:%M}",
+                    "retracted" if r.retracted else "tainted" if r.tainted else "–",
                 )
                 for r in rows
             ],
         )
+        for r in rows:
+            for sentence in r.doubts:
+                print(f"{r.name}: {sentence}")
 
 
 @models_app.command("compare")

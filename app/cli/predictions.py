@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from app.cli.common import JobsOption, JsonOption, MappingOption, finish, load_mapping, workspace_of
+from app.cli.common import (
+    JobsOption,
+    JsonOption,
+    MappingOption,
+    finish,
+    load_mapping,
+    warn_of_taints,
+    workspace_of,
+)
 
 predictions_app = typer.Typer(no_args_is_help=True, help="Predicted masks that were made elsewhere.")
 
@@ -97,6 +105,7 @@ def complement(
         raise UsageError("--agreement is between models: name at least two with --model")
     with workspace_of(context) as ws:
         bench = ws.bench(jobs=jobs, progress=console_progress())
+        warn_of_taints(ws, model)
         name, refused = model[0], []
         if len(model) > 1:
             combination = Combination(tuple(model), agreement)

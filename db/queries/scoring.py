@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from curation.errors import UsageError
 from curation.labels import BY_ID
+from db import taints
 from db.models import Case, Dataset, DatasetVersion, Evaluation, Model, ModelKind, Prediction, Source
 
 
@@ -19,7 +20,12 @@ class UnknownModelError(UsageError):
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A model. `dataset` is ``NAME@N``; `weights_path` a folder relative to the workspace."""
+    """A model. `dataset` is ``NAME@N``; `weights_path` a folder relative to the workspace.
+
+    Attributes:
+        retracted: When it was retracted, by whom and why, as a sentence; None if it was not.
+        tainted: Sentences on what it descends from that was retracted.
+    """
 
     id: int
     name: str
@@ -36,6 +42,13 @@ class ModelRow:
     run_id: int | None
     created_at: datetime
     predicted_cases: int
+    retracted: str | None = None
+    tainted: tuple[str, ...] = ()
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why it is not, or only with care, to be trusted."""
+        return (*((self.retracted,) if self.retracted else ()), *self.tainted)
 
 
 @dataclass(frozen=True)
@@ -173,7 +186,9 @@ def _model_rows(session: Session, *conditions: Any) -> list[ModelRow]:
         .outerjoin(Dataset, Dataset.id == DatasetVersion.dataset_id)
         .where(*conditions)
         .order_by(Model.id)
-    )
+    ).all()
+    ids = [m.id for m, *_ in rows]
+    retracted, tainted = taints.retracted_models(session, ids), taints.of_models(session, ids)
     return [
         ModelRow(
             id=m.id,
@@ -191,6 +206,8 @@ def _model_rows(session: Session, *conditions: Any) -> list[ModelRow]:
             run_id=m.run_id,
             created_at=m.created_at,
             predicted_cases=cases,
+            retracted=retracted[m.id].sentence if m.id in retracted else None,
+            tainted=tuple(row.sentence for row in tainted.get(m.id, ())),
         )
         for m, dataset, number, cases in rows
     ]
