@@ -34,7 +34,7 @@ quicktest: .venv/.installed ## Run the tests that train nothing and open no brow
 
 faults: .venv/.installed ## Kill, fill, stop and flip real processes and files: KILLS=200 kills, SEED for the same ones
 	@echo "$(KILLS) kills with SEED=$(SEED)"
-	FAULTS_KILLS=$(KILLS) FAULTS_SEED=$(SEED) FAULTS_CASES=200 $(BIN)/python -m pytest tests/faults
+	FAULTS_KILLS=$(KILLS) FAULTS_SEED=$(SEED) $(BIN)/python -m pytest tests/faults
 
 lint: .venv/.installed ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
