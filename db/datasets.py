@@ -1,7 +1,6 @@
 """Frozen training sets, as they are read back."""
 
 import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,34 +10,10 @@ from sqlalchemy.orm import Session
 
 from curation.errors import UsageError
 from curation.status import Origin
-from db.models import (
-    Case,
-    Dataset,
-    DatasetVersion,
-    MaskVersion,
-    Member,
-    Model,
-    Prediction,
-    Retraction,
-    Run,
-    Source,
-    SourceRevision,
-    Split,
-    Taint,
-    Tombstone,
-)
+from db import taints
+from db.models import Case, Dataset, DatasetVersion, MaskVersion, Member, Source, Split, Tombstone
+from db.taints import TaintRow
 from db.writes import MemberValues
-
-
-@dataclass(frozen=True)
-class TaintRow:
-    """Why a dataset is tainted: `subject`, which it descends from, was retracted."""
-
-    retraction_id: int
-    subject: str
-    reason: str
-    person: str
-    created_at: datetime
 
 
 @dataclass(frozen=True)
@@ -153,7 +128,7 @@ def _rows(session: Session, *conditions: Any) -> list[DatasetVersionRow]:
         .where(*conditions)
         .order_by(Dataset.name, DatasetVersion.number)
     ).all()
-    tainted = _taints(session, [v.id for v, *_ in rows])
+    tainted = taints.of_datasets(session, [v.id for v, *_ in rows])
     return [
         DatasetVersionRow(
             id=v.id,
@@ -175,33 +150,3 @@ def _rows(session: Session, *conditions: Any) -> list[DatasetVersionRow]:
         )
         for v, name, n, n_val, n_purged in rows
     ]
-
-
-def _taints(session: Session, dataset_version_ids: list[int]) -> dict[int, list[TaintRow]]:
-    """Dataset version id to what was retracted of it, the oldest first."""
-    rows: Iterable[Any] = session.execute(
-        select(
-            Taint.dataset_version_id, Retraction, Model.name, Run.stage, Source.name, SourceRevision.name
-        )
-        .join(Retraction, Retraction.id == Taint.retraction_id)
-        .outerjoin(Prediction, Prediction.id == Retraction.prediction_id)
-        .outerjoin(Model, (Model.id == Retraction.model_id) | (Model.id == Prediction.model_id))
-        .outerjoin(Run, Run.id == Retraction.run_id)
-        .outerjoin(SourceRevision, SourceRevision.id == Retraction.revision_id)
-        .outerjoin(Source, Source.id == SourceRevision.source_id)
-        .where(Taint.dataset_version_id.in_(dataset_version_ids))
-        .order_by(Retraction.id)
-    )  # fmt: skip
-    found: dict[int, list[TaintRow]] = {}
-    for dataset_version_id, retraction, model, stage, source, revision in rows:
-        if retraction.model_id:
-            subject = f"model {model}"
-        elif retraction.prediction_id:
-            subject = f"prediction {retraction.prediction_id} of model {model}"
-        elif retraction.run_id:
-            subject = f"run {retraction.run_id} ({stage})"
-        else:
-            subject = f"revision {revision} of {source}"
-        row = TaintRow(retraction.id, subject, retraction.reason, retraction.person, retraction.created_at)
-        found.setdefault(dataset_version_id, []).append(row)
-    return found

@@ -34,6 +34,13 @@ def member_mask(store: Store, case: CaseFile, origins: Collection[Origin]) -> Me
     missing = missing_classes(case, origins)
     if case.file_hash is None:
         return MemberMask(case.geometry, RunLengths.empty(case.geometry.shape), missing)
-    geometry, runs = decode_mask(store.get(case.file_hash), case.address)
     dropped = [c for c in CLASS_IDS if c in missing and case.annotations[c].status is Status.ANNOTATED]
-    return MemberMask(geometry, runs.without(dropped) if dropped else runs, missing)
+    return MemberMask(*read_mask(store, case.file_hash, case.address, dropped), missing)
+
+
+def read_mask(
+    store: Store, file_hash: str, address: str, dropped: Collection[int]
+) -> tuple[Geometry, RunLengths]:
+    """Read a stored mask with some of its classes turned into background."""
+    geometry, runs = decode_mask(store.get(file_hash), address)
+    return geometry, runs.without(dropped) if dropped else runs
