@@ -21,7 +21,7 @@ catalog_app = typer.Typer(no_args_is_help=True, help="The catalog's database as 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.add_typer(source_app, name="source", rich_help_panel="Catalog")
-    for command in (verify, gc, log):
+    for command in (verify, backup, gc, log):
         app.command(rich_help_panel=PANEL)(command)
     app.add_typer(catalog_app, name="catalog", rich_help_panel=PANEL)
 
@@ -83,6 +83,42 @@ def _verification_json(found: "Verification", repairs: "Repairs") -> dict[str, A
         "repaired": list(repairs.done),
         "noted": found.noted,
     }
+
+
+def backup(
+    context: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="New or empty, or an earlier backup: what is new is added.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Copy catalog, stored masks and models to a folder that is a workspace of its own; others may go on working.
+
+    Example: `maskledger backup /mnt/backup/abdomen && maskledger --workspace /mnt/backup/abdomen verify`
+    """
+    from app.progress import console_progress
+    from app.settings import CONFIG_NAME, DEFAULT_CONFIG
+    from pipelines.backup import back_up
+
+    with workspace_of(context) as ws:
+        bench = ws.bench(progress=console_progress())
+        done = back_up(bench, folder, config=CONFIG_NAME, default_config=DEFAULT_CONFIG)
+    for line in done.refused:
+        print(f"refused: {line}", file=sys.stderr)
+    if as_json:
+        print_json(
+            {
+                "folder": str(done.folder), "rows": done.rows, "files": done.files, "copied": done.copied,
+                "bytes": done.bytes, "models": done.models, "refused": list(done.refused),
+            }
+        )  # fmt: skip
+    else:
+        print(
+            f"{done.folder}: {done.rows} rows, {done.files} files ({done.copied} new, {done.bytes / 1e6:.1f} MB), "
+            f"{done.models} models"
+        )
+    if done.refused:
+        raise typer.Exit(1)
 
 
 def gc(
