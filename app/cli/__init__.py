@@ -6,7 +6,18 @@ import sys
 
 import typer
 
-from app.cli import catalog, correction, datasets, ledger, models, predictions, retraction, review, upkeep, viewing
+from app.cli import (
+    catalog,
+    correction,
+    datasets,
+    ledger,
+    models,
+    predictions,
+    retraction,
+    review,
+    upkeep,
+    viewing,
+)
 from app.cli.common import Invocation
 
 # As shells count: 128 and the number of the signal. Typer makes Ctrl-C's.

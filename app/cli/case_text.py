@@ -5,9 +5,12 @@ from typing import Any
 from app.cli.common import print_table
 from curation.labels import value_name
 from db.queries import CaseRef, VersionDetail, VersionRow
+from db.reviewing import DecisionRow
 
 
-def case_json(ref: CaseRef, detail: VersionDetail, versions: list[VersionRow]) -> dict[str, Any]:
+def case_json(
+    ref: CaseRef, detail: VersionDetail, versions: list[VersionRow], decisions: list[DecisionRow]
+) -> dict[str, Any]:
     """Everything `show` knows, for programs."""
     return {
         "case": ref.address,
@@ -48,16 +51,25 @@ def case_json(ref: CaseRef, detail: VersionDetail, versions: list[VersionRow]) -
         ],
         "findings": [
             {
-                "check": f.check, "severity": f.severity, "class": f.class_name, "value": f.value,
+                "id": f.id, "check": f.check, "severity": f.severity, "class": f.class_name, "value": f.value,
                 "limit": f.limit, "message": f.message, "state": f.state,
             }
             for f in detail.findings
+        ],
+        "decisions": [
+            {
+                "class": d.class_name, "verdict": d.verdict, "model": d.model, "person": d.person,
+                "reason": d.reason, "created_at": d.created_at.isoformat(),
+            }
+            for d in decisions
         ],
         "versions": [v.number for v in versions],
     }  # fmt: skip
 
 
-def print_case(ref: CaseRef, detail: VersionDetail, versions: list[VersionRow]) -> None:
+def print_case(
+    ref: CaseRef, detail: VersionDetail, versions: list[VersionRow], decisions: list[DecisionRow]
+) -> None:
     """The same for people: classes first, then only what there is to tell."""
     shape = "×".join(map(str, detail.shape))
     spacing = "×".join(f"{mm:g}" for mm in detail.spacing_mm)
@@ -103,5 +115,11 @@ def print_case(ref: CaseRef, detail: VersionDetail, versions: list[VersionRow]) 
     if detail.findings:
         print("\nfindings")
         for f in detail.findings:
-            print(f"  {f.severity} {f.check} ({f.state}): {f.message}")
+            print(f"  {f.severity} {f.check} (finding {f.id}, {f.state}): {f.message}")
+    if decisions:
+        print("\ndecisions that hold")
+        for d in decisions:
+            drawn = f" (drawn by {d.model})" if d.model else ""
+            said = f": {d.reason}" if d.reason else ""
+            print(f"  {d.verdict} {d.class_name}{drawn}: {d.person}, {d.created_at:%Y-%m-%d}{said}")
     print(f"\nversions: {', '.join(f'{v.number} {v.kind}' for v in versions)}")

@@ -71,7 +71,7 @@ def diff(
         str, typer.Argument(metavar="CASE@N", help="The version before; alone: compare its parent with it.")
     ],
     second: Annotated[
-        str | None, typer.Argument(metavar="[CASE@M]", help="The version after, of the same case.")
+        str | None, typer.Argument(metavar="CASE@M", help="The version after, of the same case.")
     ] = None,
     png: Annotated[
         Path | None, typer.Option("--png", metavar="FILE", help="Draw the most changed classes, too.")
@@ -231,15 +231,43 @@ def _print_blame(traced: "Traced") -> None:
 def checkout(
     context: typer.Context,
     case: CaseArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="New file, NAME.nii.gz.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="New file, NAME.nii.gz; with --for a new folder.")
+    ],
+    tool: Annotated[
+        str | None,
+        typer.Option(
+            "--for", metavar="TOOL", help="itksnap or slicer: image, mask and label names in a folder."
+        ),
+    ] = None,
     force: ForceOption = False,
 ) -> None:
     """Write a version's mask to a file, exactly as it is stored (default the newest version).
 
+    With --for a folder for an annotation tool: image and mask on exactly the same grid, and names and colors of
+    the labels; and it says how to open it and how to take the correction back.
+
     Example: `maskledger checkout KiTS/case_00000@1 case_00000.nii.gz`
+
+    Example: `maskledger checkout KiTS/case_00000 to_correct --for itksnap`
     """
+    from curation.errors import UsageError
+    from pipelines.checkout import Tool, checkout_for
     from pipelines.checkout import checkout as run_checkout
 
+    if tool is None:
+        with workspace_of(context) as ws:
+            address = run_checkout(ws.bench(), case, file, replace=force)
+        print(f"{file}: {address}")
+        return
+    if tool not in set(Tool):
+        raise UsageError(f"--for '{tool}' is neither 'itksnap' nor 'slicer'; use one of them")
+    if force:
+        raise UsageError("--force replaces a file; --for writes a new folder, so give a new name")
     with workspace_of(context) as ws:
-        address = run_checkout(ws.bench(), case, file, replace=force)
-    print(f"{file}: {address}")
+        written = checkout_for(ws.bench(), case, file, Tool(tool))
+    if written.note:
+        print(f"note: {written.note}", file=sys.stderr)
+    print(f"{file}: {written.address}")
+    print(f"open:      {written.open_with}")
+    print(f"take back: {written.take_back}")
