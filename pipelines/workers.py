@@ -41,16 +41,34 @@ def worker_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def submit(executor: Executor, function: Callable[[Job], Result], job: Job) -> Future[Result]:
-    """Hand in one job; a worker that is started for it never sees Ctrl-C.
-
-    The terminal sends SIGINT to every process of the command, and workers that died of it would be reported
-    as lost. Blocked signals stay blocked in a child, whereas a handler would come after its imports.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    """Hand in one job; the pool may start a worker for it."""
+    with _undisturbed():
         return executor.submit(function, job)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put Ctrl-C and SIGTERM off to the end of the block, and keep Ctrl-C from processes that it starts.
+
+    An interruption would leave a worker half started, to die with a traceback. And the terminal sends SIGINT to
+    every process of a command: workers that ended by it would be reported as lost. Blocked signals stay
+    blocked in a child, whereas a handler of its own would come after its imports.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python handles signals in the main thread alone
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
 
 
 def _end_with_parent() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cohort import Cohort, Workspaces, open_bench, out_of, words_of
+from cohort import open_bench, out_of, words_of
 from ledger_state import folder_state, state_of
 from processes import Command, Ended, run
 
