@@ -52,7 +52,10 @@ class Frame:
 
 def frame(snapshot: Snapshot) -> Frame:
     """Join the tables of a snapshot."""
-    joined = Case.__table__.join(Source.__table__, Source.id == Case.source_id)
+    # A purged case has versions still, but no newest one, and nothing is to be asked of it.
+    joined = Case.__table__.join(
+        Source.__table__, (Source.id == Case.source_id) & Case.newest_version_id.is_not(None)
+    )
     match snapshot:
         case Newest():
             tables = joined.join(MaskVersion.__table__, MaskVersion.id == Case.newest_version_id)

@@ -20,7 +20,7 @@ from curation.volumes import Geometry, decode_mask, encode_and_hash
 from db import case_files, offers, writes
 from db.case_files import CaseFile
 from db.models import ModelKind
-from db.queries import UnknownCaseError
+from db.queries import PurgedCaseError, UnknownCaseError
 from db.store import Store, StoreUnwritableError
 from db.writes import PredictionClassValues
 from pipelines.folders import CHANNEL_SUFFIX, list_volumes, volume_stem
@@ -93,6 +93,9 @@ def import_predictions(
             for path in files:
                 try:
                     case = _case_of(session, path, source)
+                except PurgedCaseError as error:
+                    booking.refuse(str(path), f"{path}: {error}")
+                    continue
                 except UsageError as error:
                     booking.refuse(str(path), f"{path}: {error}; ingest the case first or rename the file")
                     continue

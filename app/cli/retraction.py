@@ -1,6 +1,7 @@
-"""Commands for when something turns out to be bad: take a model's, run's or revision's labels back."""
+"""Commands for when something turns out to be bad or may not be kept: take labels back, delete a patient's data."""
 
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from db.descent import LabelledVersion
     from db.retractions import Subject
+    from pipelines.purge import Purge
     from pipelines.retract import Consequences
 
 # A list longer than this is for programs: --json has all of it.
@@ -33,6 +35,7 @@ AcceptedOption = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.add_typer(retract_app, name="retract", rich_help_panel="Versions")
+    app.command(rich_help_panel="Upkeep")(purge)
 
 
 @retract_app.command("model")
@@ -219,6 +222,80 @@ def _print_consequences(found: "Consequences") -> None:
     )
 
 
+def purge(
+    context: typer.Context,
+    patient: Annotated[
+        str, typer.Option("--patient", help="As `cases 'patient = \"…\"'` finds it; by default SOURCE/NAME.")
+    ],
+    reason: ReasonOption = "",
+    dry_run: DryRunOption = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete everything that is held of a patient, for ever: consent was withdrawn.
+
+    Masks, predictions, copies under runs/ and all that the catalog says of the cases go; a tombstone stays
+    and keeps them from being ingested again. Your own images, exports and backups are named, not touched.
+
+    Example: `maskledger purge --patient P0042 --reason "consent withdrawn" --dry-run`
+    """
+    from app.progress import console_progress
+    from pipelines.purge import look_up
+    from pipelines.purge import purge as run_purge
+
+    with workspace_of(context) as ws:
+        bench = ws.bench(progress=console_progress())
+        found = look_up(bench, patient)
+        if dry_run:
+            print_json(_purge_json(found)) if as_json else _print_purge(found)
+            return
+        if not yes:
+            _ask(found, as_json)
+        outcome = run_purge(bench, patient, reason)
+    finish(outcome, "purge", as_json)
+
+
+def _ask(found: "Purge", as_json: bool) -> None:
+    """Let a person at a terminal type the patient's name; nobody else may leave --yes out."""
+    from curation.errors import UsageError
+
+    if as_json or not sys.stdin.isatty():
+        raise UsageError("a purge cannot be undone: look at it with --dry-run, then say --yes")
+    _print_purge(found)
+    if typer.prompt("\nThis cannot be undone. Type the patient's name to delete all of it") != found.patient:
+        raise UsageError("that is another name; nothing was deleted")
+
+
+def _purge_json(found: "Purge") -> dict[str, Any]:
+    return {
+        "patient": found.patient,
+        "cases": [{"case": case.address, "purged_before": case.purged} for case in found.cases],
+        "files": len(found.stored),
+        "bytes": sum(found.stored.values()),
+        "kept_for_others": len(found.holdings.shared),
+        "predictions": found.holdings.predictions,
+        "copies": [str(path) for path in found.copies],
+        "datasets": found.holdings.datasets,
+        "models": found.holdings.models,
+        "exports": found.holdings.exports,
+        "own_files": [str(file) for file in found.holdings.files if file.exists()],
+    }
+
+
+def _print_purge(found: "Purge") -> None:
+    mb = sum(found.stored.values()) / 1e6
+    print(f"patient {found.patient}: {len(found.stored)} stored files of {mb:.1f} MB would be deleted")
+    if found.holdings.shared:
+        print(f"{len(found.holdings.shared)} more stay, because another case stands on the very same bytes")
+    _print_list(
+        "cases", [f"{case.address}{' (purged before)' if case.purged else ''}" for case in found.cases]
+    )
+    _print_list("predictions", _counts(found.holdings.predictions))
+    _print_list("copies under runs/ to be deleted", [str(path) for path in found.copies])
+    _print_list("datasets that have them as members; they keep the address alone", found.holdings.datasets)
+    _print_list("left to you", found.left_to_the_person)
+
+
 def _case_lines(found: "Consequences", classes: Mapping[int, frozenset[int]]) -> list[str]:
     return [
         f"{one['case']}@{one['version']}: {', '.join(one['classes'])}"
@@ -237,7 +314,7 @@ def _counts(predictions: dict[str, int]) -> list[str]:
     return [f"{n} of {model}" for model, n in predictions.items()]
 
 
-def _print_list(title: str, lines: list[str]) -> None:
+def _print_list(title: str, lines: Sequence[str]) -> None:
     """A heading with its count, and the first lines of a list; nothing where there is nothing to tell."""
     if not lines:
         return

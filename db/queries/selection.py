@@ -13,8 +13,9 @@ from curation.errors import UsageError
 from curation.labels import BY_ID, CLASS_IDS, ORGAN_IDS
 from curation.query import Node, parse
 from curation.status import Status
+from db import purged
 from db.filters import compile_filter, is_complete, is_flagged, is_stale, is_strong
-from db.models import Annotation, Case, MaskVersion, Role, Source, VersionKind
+from db.models import Annotation, Case, MaskVersion, Role, Source, Tombstone, VersionKind
 from db.snapshots import NEWEST, Frame, Snapshot, frame
 
 # What a page of cases can be sorted by.
@@ -25,6 +26,10 @@ BATCH = 1000
 
 class UnknownCaseError(UsageError):
     """An address that names no case, or no version of it."""
+
+
+class PurgedCaseError(UnknownCaseError):
+    """An address whose case was purged; says when, by whom and why."""
 
 
 class AmbiguousCaseError(UsageError):
@@ -98,6 +103,7 @@ def resolve(session: Session, address: str) -> CaseRef:
 
     Raises:
         UnknownCaseError: No such case or version; offers the nearest name.
+        PurgedCaseError: It was purged.
         AmbiguousCaseError: Several sources have a case of this name; lists them.
     """
     path, _, version = address.partition("@")
@@ -116,6 +122,7 @@ def resolve(session: Session, address: str) -> CaseRef:
     )
     found = session.execute(query.where(Source.name == source) if source else query).all()
     if not found:
+        _refuse_purged(session, source, name)
         raise UnknownCaseError(f"unknown case '{path}'{_nearest(session, name)}")
     if len(found) > 1:
         raise AmbiguousCaseError(name, [f"{row.source}/{row.name}" for row in found])
@@ -134,13 +141,27 @@ def resolve(session: Session, address: str) -> CaseRef:
     return CaseRef(row.id, version_id, number, known)
 
 
+def _refuse_purged(session: Session, source: str, name: str) -> None:
+    """Say of a case that is not there that it was purged, where it was."""
+    query = (
+        select(Source.name, Tombstone)
+        .join(Case, Case.source_id == Source.id)
+        .join(Tombstone, Tombstone.case_id == Case.id)
+        .where(Case.name == name)
+        .order_by(Source.name)
+    )
+    found = session.execute(query.where(Source.name == source) if source else query).first()
+    if found is not None:
+        raise PurgedCaseError(purged.sentence(f"{found[0]}/{name}", found[1]))
+
+
 def _nearest(session: Session, name: str) -> str:
     """A hint for a name that is not there, from those that begin alike."""
     begins = Case.name.startswith(name[:3], autoescape=True)
     rows = session.execute(
         select(Case.name, Source.name)
         .join(Source, Source.id == Case.source_id)
-        .where(begins)
+        .where(begins, Case.newest_version_id.is_not(None))
         .order_by(Case.id)
         .limit(5000)
     )

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 
 from curation.errors import CurationError, GridError
 from curation.volumes import decode_geometry, decode_image, decode_mask
+from pipelines.case_copies import OF_CASES, address_key
 from pipelines.profiles import StudentStage
 from pipelines.training.jobs import JobCase
 from pipelines.training.student_transforms import IMAGE, LABEL
@@ -68,6 +69,7 @@ class Cache:
             raise CurationError(f"{member.case}: has no mask to train on; leave it out of the dataset")
         recipe = [CACHE_VERSION, stage.size, stage.pad, margin_mm]
         labels_file = self._file("labels", "npz", self._content(member.mask), recipe)
+        self._mark(member.case, labels_file)
         if not labels_file.is_file():
             self._prepare_labels(member.case, member.mask, stage, margin_mm, labels_file)
         with np.load(labels_file) as labels:
@@ -75,9 +77,16 @@ class Cache:
         image_file = self._file(
             "image", "npy", self._content(member.image), [*recipe, stage.window_hu, box.start, box.stop]
         )
+        self._mark(member.case, image_file)
         if not image_file.is_file():
             self._prepare_image(member.case, member.image, member.mask, stage, box, image_file)
         return Prepared(member.case, image_file, labels_file)
+
+    def _mark(self, case: str, file: Path) -> None:
+        """Remember, before it is written, whose data will lie in a file: a purge of the case deletes it."""
+        mark = self.folder / OF_CASES / address_key(case) / file.name
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
 
     def _prepare_labels(
         self, case: str, mask: Path, stage: StudentStage, margin_mm: float | None, file: Path
@@ -169,9 +178,7 @@ class TrainingStream(Dataset[dict[str, torch.Tensor]]):
     that was killed goes on with the very samples it would have seen, however many loader processes there are.
     """
 
-    def __init__(
-        self, members: Sequence[Prepared], transform: Compose, *, seed: int, positions: int
-    ) -> None:
+    def __init__(self, members: Sequence[Prepared], transform: Compose, *, seed: int, positions: int) -> None:
         self.members = members
         self.transform = transform
         self.seed = seed
