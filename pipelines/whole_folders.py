@@ -1,6 +1,7 @@
 """Folders that appear whole or not at all, and leave nothing behind for long where their maker was killed."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -13,6 +14,7 @@ from curation.errors import CurationError, UsageError
 
 # Between the name to be and what mkdtemp adds, in the name of a folder that is still being filled.
 _UNFINISHED = ".unfinished-"
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @contextmanager
@@ -24,7 +26,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
     Raises:
         UsageError: Something stands at the path already, or its parent is absent.
-        CurationError: The parent cannot be written to.
+        CurationError: The parent cannot be written to, or its disk is full.
     """
     if os.path.lexists(folder):
         raise _exists(folder)
@@ -45,8 +47,13 @@ def new_folder(folder: Path) -> Iterator[Path]:
         if os.path.lexists(folder):
             raise _exists(folder)
         os.rename(building, folder)  # noqa: PTH104 - says that it is the one atomic step
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(building, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise CurationError(
+                f"{folder.parent}: {error.strerror}; free some space there or choose another place, and start "
+                "the same command again"
+            ) from error
         raise
     finally:
         os.close(lock)

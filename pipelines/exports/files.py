@@ -18,6 +18,7 @@ from pipelines.exports.content import IGNORE_LABEL, Content
 from pipelines.exports.request import MissingPolicy
 from pipelines.member_masks import read_mask
 from pipelines.runs import Workbench, map_cases
+from pipelines.whole_folders import DISK_FULL
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,17 @@ def stored_file(store: Store, member: FrozenMember) -> Path:
 
 
 def _rewrite(job: MaskJob, *, store: Store) -> str | None:
-    """Write one mask as the policies want it; returns the reason where that cannot be done."""
+    """Write one mask as the policies want it; returns the reason where that cannot be done.
+
+    Raises:
+        OSError: The disk is full, which `new_folder` turns into an error that names it.
+    """
     try:
         geometry, runs = read_mask(store, job.file_hash, job.address, job.dropped)
         job.target.write_bytes(encode_mask(_ignoring(runs, job.background_ignored), geometry))
     except (CurationError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise
         return f"{job.address}: {error}; run `maskledger verify`"
     return None
 
