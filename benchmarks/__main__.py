@@ -1,6 +1,6 @@
 """`make bench`: run every benchmark, one after the other, and print their tables."""
 
-from benchmarks import census_complement, complement, history, metrics, upkeep
+from benchmarks import census_complement, complement, datasets, history, metrics, upkeep
 
 
 def main() -> None:
@@ -10,6 +10,7 @@ def main() -> None:
         ("Complement of a case", complement.main),
         ("Diff and blame", history.main),
         ("DSC and NSD", lambda: metrics.main([])),
+        ("Freeze and export", lambda: datasets.main([])),
         ("Verify, and ingest of what is known", upkeep.main),
     ):
         print(f"\n## {title}\n", flush=True)

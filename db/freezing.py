@@ -57,7 +57,8 @@ class FrozenMember:
     file_hash: str | None
     voxel_hash: str | None
     incoming_hash: str | None
-    image: Path | None
+    image_root: str | None
+    image_path: str | None
     states: ClassStates
     reserved: bool
     purged: bool
@@ -66,6 +67,11 @@ class FrozenMember:
     def address(self) -> str:
         """``SOURCE/NAME``."""
         return f"{self.source}/{self.name}"
+
+    @property
+    def image(self) -> Path | None:
+        """Where the image lies; None where there is none."""
+        return Path(self.image_root or "") / self.image_path if self.image_path else None
 
 
 def candidates(session: Session, query: str) -> list[Candidate]:
@@ -123,9 +129,8 @@ def frozen_members(session: Session, dataset_version_id: int) -> list[FrozenMemb
 
 
 def _frozen(rows: Iterable[Any]) -> Iterator[FrozenMember]:
-    for *before, root, path, code, reserved, tombstone in rows:
-        image = Path(root or "") / path if path else None
-        yield FrozenMember(*[*before, image, unpack(code), bool(reserved), tombstone is not None])
+    for *before, code, reserved, tombstone in rows:
+        yield FrozenMember(*[*before, unpack(code), bool(reserved), tombstone is not None])
 
 
 def licence_of_case() -> ColumnElement[str | None]:
