@@ -62,8 +62,10 @@ STEPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ingest": ("init", ("ingest", "--source", SOURCE, "--labels", "{labels}", "--images", "{images}")),
     "import": ("ingest", ("predictions", "import", "{predicted}", "--model", MODEL)),
     "complement": ("import", ("complement", "", "--model", MODEL)),
-    "freeze": ("complement", ("dataset", "freeze", DATASET, "", "--folds", "5")),
+    # Without the pseudo labels, so that an export has masks to write instead of links alone.
+    "freeze": ("complement", ("dataset", "freeze", DATASET, "", "--folds", "5", "--origins", "original")),
     "export": ("freeze", ("dataset", "export", DATASET, "{out}")),
+    "retract": ("freeze", ("retract", "model", MODEL, "--reason", "trained on the wrong cases")),
 }
 
 

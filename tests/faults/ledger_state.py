@@ -49,6 +49,13 @@ _PARTS = {
         JOIN dataset_version dv ON dv.id = m.dataset_version_id JOIN dataset d ON d.id = dv.dataset_id
         JOIN mask_version v ON v.id = m.version_id {_CASE.format("v")}
     """,
+    "retractions": """
+        SELECT m.name, r.include_accepted, r.reason, r.person FROM retraction r LEFT JOIN model m ON m.id = r.model_id
+    """,
+    "taints": """
+        SELECT d.name, dv.number, m.name FROM taint t LEFT JOIN dataset_version dv ON dv.id = t.dataset_version_id
+        LEFT JOIN dataset d ON d.id = dv.dataset_id LEFT JOIN model m ON m.id = t.model_id
+    """,
     "running": "SELECT stage FROM run WHERE state = 'running'",
 }
 

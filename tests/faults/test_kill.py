@@ -18,7 +18,7 @@ from pipelines.verify import verify
 # `make faults` asks for 200 and draws a new seed; a failing test's name says stage and moment in any case.
 KILLS = int(os.environ.get("FAULTS_KILLS", "20"))
 SEED = int(os.environ.get("FAULTS_SEED", "3"))
-STAGES = ("ingest", "complement", "freeze", "export")
+STAGES = ("ingest", "complement", "freeze", "export", "retract")
 
 
 def _trials() -> list[tuple[str, float]]:
