@@ -3,12 +3,13 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import repeat
 from typing import Any
 
 from sqlalchemy import Select, and_, case, exists, false, func, not_, null, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from curation.labels import BY_ID
+from curation.labels import BY_ID, CLASS_IDS
 from curation.query import parse
 from curation.status import Evidence, Origin, Severity, Status
 from curation.worklist import Candidate, OpenFinding
@@ -79,12 +80,13 @@ def candidates(
     """
     drawn_in, cases = drawn_by_people(session)
     for statement in (_class_candidates(query, agreement_below), _mask_candidates(query)):
-        rows: Any = session.execute(statement, execution_options={"yield_per": _CHUNK})
+        # On the connection: a session would look at every row for objects to keep.
+        rows: Any = session.connection().execute(statement, execution_options={"yield_per": _CHUNK})
         for chunk in rows.partitions():
-            yield [
-                (row[0], Candidate._make([*row[1:], drawn_in.get(row[1], 0) if row[1] else None, cases]))
-                for row in chunk
-            ]
+            version_ids, class_ids, *said = zip(*chunk, strict=True)
+            drawn = (drawn_in.get(class_id) for class_id in class_ids)
+            found = map(Candidate, class_ids, *said, drawn, repeat(cases))
+            yield list(zip(version_ids, found, strict=True))
 
 
 def drawn_by_people(session: Session) -> tuple[dict[int, int], int]:
@@ -96,7 +98,8 @@ def drawn_by_people(session: Session) -> tuple[dict[int, int], int]:
         .group_by(Annotation.class_id)
     )
     cases = session.scalar(select(func.count()).where(Case.newest_version_id.is_not(None)))
-    return {class_id: n for class_id, n in rows}, cases or 0  # noqa: C416 — Row is no tuple to dict()
+    people = dict.fromkeys(CLASS_IDS, 0) | {class_id: n for class_id, n in rows}  # noqa: C416
+    return people, cases or 0
 
 
 def _class_candidates(query: str, agreement_below: float) -> Select[Any]:

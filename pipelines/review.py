@@ -69,7 +69,7 @@ def accept(bench: Workbench, address: str, class_words: Sequence[str], reason: s
     with bench.catalog.writing() as session:
         case = looked_at(session, address, class_ids)
         drawn = {d.class_id: d for d in reviewing.drawings(session, [case.version_id], class_ids)}
-        for class_id in class_ids - drawn.keys():
+        for class_id in sorted(class_ids - drawn.keys()):
             raise UsageError(
                 f"{case.address}@{case.number}: {BY_ID[class_id].name} is {case.annotations[class_id].status}, "
                 "so there is nothing drawn to accept; if it is not in the image, say `review absent`"

@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from sqlalchemy.orm import Session
 
 from curation.labels import BY_ID
@@ -46,14 +47,15 @@ def worklist(bench: Workbench, query: str = "", *, limit: int = 20) -> Worklist:
     total = 0
     with bench.catalog.reading() as session:
         for chunk in reviewing.candidates(session, query, agreement_below=WEIGHTS.agreement.limit):
-            points = score([candidate for _, candidate in chunk]).tolist()
             total += len(chunk)
-            # Equals in the order of ingest and of the label table, so that the same list comes twice.
-            ranked = (
-                (worth, -version_id, -(candidate.class_id or 0), candidate)
-                for worth, (version_id, candidate) in zip(points, chunk, strict=True)
-            )
-            best = heapq.nlargest(limit, [*best, *ranked], key=lambda item: item[:3])
+            points = score([candidate for _, candidate in chunk])
+            # Most of a million candidates are not worth a look at more than their points.
+            least = best[-1][0] if len(best) == limit else -1.0
+            for place in np.flatnonzero(points >= least).tolist():
+                version_id, candidate = chunk[place]
+                # Equals in the order of their versions and of the label table, so that the same list comes twice.
+                best.append((float(points[place]), -version_id, -(candidate.class_id or 0), candidate))
+            best = heapq.nlargest(limit, best, key=lambda item: item[:3])
         return Worklist(_items(session, [(-version, candidate) for _, version, _, candidate in best]), total)
 
 
