@@ -19,7 +19,6 @@ from db.models import (
     Source,
     SourceRevision,
     Tombstone,
-    VersionKind,
 )
 
 # SQLite takes 32,766 bound values in a statement.
@@ -61,8 +60,8 @@ class Contents:
 class Incoming:
     """Bytes that came in and were decoded to a stored mask: where they were read, and how.
 
-    `mapping` is incoming label value (as text) to stored value; None where the row does not keep it, but
-    its name at most.
+    `mapping` is incoming label value (as text) to stored value; None for a prediction, whose row keeps no
+    more than its name, and for a correction, which has our own values.
     """
 
     address: str
@@ -140,7 +139,7 @@ def places_of(session: Session, incoming_hash: str) -> list[str]:
 
 
 def made_from(session: Session, claims: Collection[Claim]) -> list[Incoming]:
-    """What came in for these rows, where it alone makes their masks."""
+    """What came in for these rows. Whether it alone makes their masks, nobody has noted."""
     found: list[Incoming] = []
     for claim in claims:
         if claim.of == "version":
@@ -149,9 +148,8 @@ def made_from(session: Session, claims: Collection[Claim]) -> list[Incoming]:
                     MaskVersion.incoming_hash, MaskVersion.incoming_path,
                     SourceRevision.mapping, SourceRevision.mapping_name,
                 )
-                .join(SourceRevision, SourceRevision.id == MaskVersion.revision_id)
-                .where(MaskVersion.id == claim.id, MaskVersion.kind == VersionKind.INGESTED)
-                .where(MaskVersion.incoming_hash.is_not(None))
+                .outerjoin(SourceRevision, SourceRevision.id == MaskVersion.revision_id)
+                .where(MaskVersion.id == claim.id, MaskVersion.incoming_hash.is_not(None))
             ).all()  # fmt: skip
             found.extend(
                 Incoming(claim.address, r.incoming_hash, r.incoming_path, True, r.mapping, r.mapping_name)

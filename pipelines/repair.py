@@ -16,7 +16,7 @@ from db.stored_files import Incoming, StoredFile
 from pipelines.runs import Workbench
 from pipelines.verify import Damage
 
-# A stored mask's values as they are: how a prediction reads whose mapping's name says nothing to us.
+# Stored values as they are: how a correction reads, and a prediction whose mapping's name says nothing to us.
 _AS_STORED = LabelMapping(
     name="as stored", values={v: v for v in (*CLASS_IDS, *UNRESOLVED_BY_VALUE, IGNORE)}, protocol=None
 )
@@ -201,7 +201,7 @@ def _masks(source: Incoming, data: bytes, place: str) -> Iterator[tuple[Geometry
         values = {int(value): int(target) for value, target in source.mapping.items()}
         mappings = [LabelMapping(name=source.mapping_name or "", values=values)]
     else:
-        # A prediction's row keeps its mapping's name alone; the voxel hash tells whether we guessed right.
+        # The voxel hash tells whether we guessed right.
         builtin = source.mapping_name in builtin_names()
         mappings = [load_builtin(source.mapping_name or "")] if builtin else []
         mappings.append(_AS_STORED)

@@ -108,6 +108,19 @@ def test_a_changed_file_is_found(tmp_path: Path, damaged: bytes) -> None:
     assert "restore it from a backup" in problem
 
 
+def test_any_flipped_bit_is_found(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    data = bytes(range(40))
+    path = store.path(store.put(data))
+    path.chmod(0o644)
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.raises(StoredFileError, match="damaged"):
+            store.intact(path.name.removesuffix(".nii.gz"))
+
+
 @pytest.mark.parametrize("read", [Store.get, Store.intact])
 def test_reading_an_absent_file_says_where_it_should_be(tmp_path: Path, read: Any) -> None:
     store = Store(tmp_path)

@@ -12,6 +12,7 @@ from curation.mappings import load_builtin
 from db import queries
 from db.models import MaskVersion, Prediction
 from pipelines.complement import complement
+from pipelines.correct import correct
 from pipelines.ingest import IngestRequest, ingest
 from pipelines.predictions import import_predictions
 from pipelines.repair import repair
@@ -153,6 +154,17 @@ def test_a_prediction_is_made_again_from_the_file_it_was_imported_from(complemen
     complemented.store.path(prediction.file_hash).unlink()
     (line,) = mend(complemented).done
     assert line.endswith("needed by prediction of M for S/A")
+
+
+def test_a_correction_is_made_again_from_its_file(bench, tmp_path):
+    write_volume(tmp_path / "l" / "A.nii.gz", boxes({LIVER: 6}))
+    ingest(bench, IngestRequest(source="S", mapping=load_builtin("flare23"), labels=tmp_path / "l"))
+    file = write_volume(tmp_path / "A_by_hand.nii.gz", boxes({LIVER: 8}))
+    correct(bench, "S/A", file, "two voxels more")
+    second = version_row(bench, 2)
+    for name in (second.file_hash, second.incoming_hash):
+        bench.store.path(name).unlink()
+    assert len(mend(bench).done) == 2
 
 
 def test_of_a_derived_mask_it_says_what_to_restore(complemented):
