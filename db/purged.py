@@ -24,6 +24,12 @@ from db.models import (
 
 # Stage of the runs that purge; while one has not deleted all its files, their hashes stand in its parameters.
 STAGE, PENDING = "purge", "pending"
+# What names a file of the store; the bytes of an imported prediction are not kept, only their hash.
+_STORED = (
+    (MaskVersion, MaskVersion.file_hash),
+    (MaskVersion, MaskVersion.incoming_hash),
+    (Prediction, Prediction.file_hash),
+)
 
 
 @dataclass(frozen=True)
@@ -117,12 +123,10 @@ def holdings(session: Session, patient: str, cases: Iterable[PatientCase]) -> Ho
     cases = list(cases)
     ids = [case.id for case in cases]
     hashes: dict[int, set[str]] = {case_id: set() for case_id in ids}
-    for table in (MaskVersion, Prediction):
-        rows = session.execute(
-            select(table.case_id, table.file_hash, table.incoming_hash).where(table.case_id.in_(ids))
-        )
-        for case_id, *names in rows:
-            hashes[case_id].update(name for name in names if name)
+    for table, column in _STORED:
+        for case_id, name in session.execute(select(table.case_id, column).where(table.case_id.in_(ids))):
+            if name:
+                hashes[case_id].add(name)
     predictions = session.execute(
         select(Model.name, func.count())
         .join(Prediction, Prediction.model_id == Model.id)
@@ -163,11 +167,10 @@ def needed_by_others(session: Session, hashes: Collection[str], case_ids: Collec
     found: set[str | None] = set()
     for begin in range(0, len(wanted), 1000):
         batch = wanted[begin : begin + 1000]
-        for table in (MaskVersion, Prediction):
-            for column in (table.file_hash, table.incoming_hash):
-                found.update(
-                    session.scalars(select(column).where(column.in_(batch), table.case_id.not_in(case_ids)))
-                )
+        for table, column in _STORED:
+            found.update(
+                session.scalars(select(column).where(column.in_(batch), table.case_id.not_in(case_ids)))
+            )
     return frozenset(name for name in found if name)
 
 

@@ -98,3 +98,29 @@ def test_a_run_a_prediction_and_a_revision_are_found_by_their_names(made):
         (("revision", "S", "2023"), "revision 2023 of S"),
     ):
         assert made.json("retract", *words, "--dry-run")["retract"] == title
+
+
+def test_a_purge_is_looked_at_then_confirmed_and_leaves_a_tombstone(cli):
+    before = sorted((cli.workspace / "store").glob("*/*.nii.gz"))
+    text = cli("purge", "--patient", "S/A", "--dry-run")
+    assert "  S/A" in text.splitlines()
+    assert "  all@1" in text.splitlines()
+    found = cli.json("purge", "--patient", "S/A", "--dry-run")
+    assert found["cases"] == [{"case": "S/A", "purged_before": False}]
+    # S/B is a copy of it: the mask, what came in and the prediction are the same bytes.
+    assert (found["files"], found["kept_for_others"]) == (0, 4)
+    cli("purge", "--patient", "S/A", "--reason", "consent withdrawn", rc=2)
+    assert "say --yes" in cli.err
+    assert sorted((cli.workspace / "store").glob("*/*.nii.gz")) == before
+    cli("purge", "--patient", "S/A", "--reason", "consent withdrawn", "--yes")
+    assert cli("purge", "--patient", "S/B", "--reason", "consent withdrawn", "--yes").startswith(
+        "purge: 1 cases purged, 4 stored files deleted"
+    )
+    assert not list((cli.workspace / "store").glob("*/*.nii.gz"))
+    for command in ("show", "history"):
+        cli(command, "S/A", rc=2)
+        assert "S/A was purged on " in cli.err
+        assert "by Ada Tester (consent withdrawn); nothing of it is kept" in cli.err
+    assert cli.json("verify", "--deep")["damage"] == []
+    cli("purge", "--patient", "nobody", "--reason", "r", "--yes", rc=2)
+    assert "no case is of patient 'nobody'" in cli.err
