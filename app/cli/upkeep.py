@@ -60,7 +60,8 @@ def verify(
     else:
         for line in repairs.done:
             print(f"repaired: {line}")
-        print(f"{found.files} files, {found.bytes / 1e6:.1f} MB: {_verdict(repairs)}")
+        hint = "" if repair or not found.damages else "; try: maskledger verify --repair"
+        print(f"{found.files} files, {found.bytes / 1e6:.1f} MB: {_verdict(repairs)}{hint}")
     if repairs.left:
         raise typer.Exit(4)
 

@@ -60,7 +60,7 @@ def test_an_intact_workspace_verifies(cli):
 def test_damage_exits_with_4_and_repair_puts_it_right(copy):
     for path in stored(copy)[:2]:
         path.unlink()
-    copy("verify", rc=4)
+    assert copy("verify", rc=4).endswith(": 2 damaged; try: maskledger verify --repair\n")
     assert copy.err.count("damaged: ") == 2
     said = copy("verify", "--repair")
     assert said.count("repaired: ") == 2
