@@ -241,6 +241,7 @@ def checkout(
         ),
     ] = None,
     force: ForceOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a version's mask to a file, exactly as it is stored (default the newest version).
 
@@ -258,7 +259,10 @@ def checkout(
     if tool is None:
         with workspace_of(context) as ws:
             address = run_checkout(ws.bench(), case, file, replace=force)
-        print(f"{file}: {address}")
+        if as_json:
+            print_json({"case": address, "mask": str(file)})
+        else:
+            print(f"{file}: {address}")
         return
     if tool not in set(Tool):
         raise UsageError(f"--for '{tool}' is neither 'itksnap' nor 'slicer'; use one of them")
@@ -268,6 +272,15 @@ def checkout(
         written = checkout_for(ws.bench(), case, file, Tool(tool))
     if written.note:
         print(f"note: {written.note}", file=sys.stderr)
+    if as_json:
+        print_json(
+            {
+                "case": written.address, "image": str(written.image) if written.image else None,
+                "mask": str(written.mask), "labels": str(written.labels), "open": written.open_with,
+                "take_back": written.take_back,
+            }
+        )  # fmt: skip
+        return
     print(f"{file}: {written.address}")
     print(f"open:      {written.open_with}")
     print(f"take back: {written.take_back}")

@@ -87,8 +87,10 @@ def test_accepting_over_a_query_counts_first(cli):
 
 
 def test_a_correction_goes_out_and_comes_back(cli, tmp_path):
-    told = cli("checkout", "S/A", tmp_path / "out", "--for", "itksnap")
     mask_file = tmp_path / "out" / "A_mask.nii.gz"
+    told = cli("checkout", "S/A", tmp_path / "out", "--for", "itksnap")
+    slicer = cli.json("checkout", "S/A", tmp_path / "slicer", "--for", "slicer")
+    assert (slicer["case"], slicer["labels"]) == ("S/A@2", str(tmp_path / "slicer" / "A_labels.ctbl"))
     assert f'take back: maskledger correct S/A@2 {mask_file} --reason "…"' in told
     mask = np.asarray(nib.load(mask_file).dataobj).copy()
     mask[4, 2:4, 2:4] = SPLEEN
