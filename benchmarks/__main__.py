@@ -1,6 +1,6 @@
 """`make bench`: run every benchmark, one after the other, and print their tables."""
 
-from benchmarks import census_complement, complement, datasets, history, metrics, upkeep
+from benchmarks import census_complement, complement, datasets, history, metrics, review, upkeep
 
 
 def main() -> None:
@@ -11,6 +11,7 @@ def main() -> None:
         ("Diff and blame", history.main),
         ("DSC and NSD", lambda: metrics.main([])),
         ("Freeze and export", lambda: datasets.main([])),
+        ("The worklist of a review", lambda: review.main([])),
         ("Verify, and ingest of what is known", upkeep.main),
     ):
         print(f"\n## {title}\n", flush=True)
