@@ -142,7 +142,8 @@ def licensed(request: FreezeRequest) -> str:
 
 def _with_licence(pattern: str) -> str:
     # Anything at all would take the empty text too, which is the licence that nobody stated.
-    return f"licence = {_quoted(pattern)}" if pattern.strip("*") else 'licence != ""'
+    anything = pattern and not pattern.strip("*")
+    return 'licence != ""' if anything else f"licence = {_quoted(pattern)}"
 
 
 def _quoted(pattern: str) -> str:
@@ -152,12 +153,12 @@ def _quoted(pattern: str) -> str:
 
 def _unlicensed(found: dict[str | None, int], kept: dict[str | None, int]) -> dict[str, int]:
     """Which cases the licences asked for left out, by licence."""
-    gone = {licence: n - kept.get(licence, 0) for licence, n in found.items()}
-    return {
-        f"cases of licence '{licence}'" if licence else "cases of no known licence": n
-        for licence, n in sorted(gone.items(), key=lambda item: item[0] or "")
-        if n
-    }
+    gone: dict[str, int] = defaultdict(int)
+    for licence, n in found.items():
+        if n > kept.get(licence, 0):
+            said = f"cases of licence '{licence}'" if licence else "cases of no known licence"
+            gone[said] += n - kept.get(licence, 0)
+    return dict(sorted(gone.items()))
 
 
 def split(cases: Sequence[Candidate], request: FreezeRequest) -> list[MemberValues]:

@@ -61,7 +61,9 @@ def train(bench: Workbench, request: TrainRequest) -> Trained:
     for taint in version.taints:
         bench.progress.say(f"note: {version.address} is tainted: {taint.sentence}")
     if version.purged:
-        bench.progress.say(f"note: {version.purged} of {version.members} members were purged and are left out")
+        bench.progress.say(
+            f"note: {version.purged} of {version.members} members were purged and are left out"
+        )
     origins = tuple(Origin(origin) for origin in version.origins)
     _check_members(request, members, origins)
     profile = request.profile.model_dump(mode="json")

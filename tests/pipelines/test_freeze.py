@@ -166,6 +166,12 @@ def test_patient_and_licence_are_frozen_with_the_member(licensed_cohort):
             {"cases of licence 'CC BY-NC 4.0'": 2},
         ),
         (
+            FreezeRequest("d", "", licences=("",)),
+            'licence = ""',
+            "EF",
+            {"cases of licence 'CC BY 4.0'": 2, "cases of licence 'CC BY-NC 4.0'": 2},
+        ),
+        (
             FreezeRequest("d", "has liver", licences=("*",)),
             '(has liver) and licence != ""',
             "ABCD",
