@@ -22,6 +22,11 @@ def address_key(address: str) -> str:
     return address.replace("/", "__")
 
 
+def nnunet_key(index: int, address: str) -> str:
+    """How nnU-Net's folders call a case: its place in the job, and its name without odd signs."""
+    return f"{index:05d}_" + re.sub(r"[^A-Za-z0-9.-]+", "_", address.rpartition("/")[2])
+
+
 def find_copies(root: Path, addresses: Iterable[str]) -> list[Path]:
     """The files under a workspace's ``runs`` that hold a case's image, mask or prediction."""
     addresses = set(addresses)
@@ -74,12 +79,11 @@ def _scrubbed(path: Path, scrub: Callable[[str], str]) -> str | None:
 
 
 def _keys_of_jobs(work_dir: Path, addresses: set[str]) -> Iterator[str]:
-    """How nnU-Net's folders call these cases: their place in the job and their name without odd signs."""
+    """How nnU-Net's folders call these cases, by every job that ran here."""
     for cases in _jobs(work_dir):
         for index, address in enumerate(cases):
             if address in addresses:
-                # As pipelines.training.teacher_dataset.lay_out names them.
-                yield f"{index:05d}_" + re.sub(r"[^A-Za-z0-9.-]+", "_", address.rpartition("/")[2])
+                yield nnunet_key(index, address)
 
 
 def _jobs(work_dir: Path) -> Iterator[list[str]]:

@@ -7,7 +7,6 @@ the cases go through its per-case functions one by one, and a bad one is named.
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 from curation.errors import CurationError
 from curation.labels import CLASSES, ORGAN_IDS, TUMOR_ID, is_reserved
 from curation.volumes import decode_geometry, decode_mask, encode_mask
+from pipelines.case_copies import nnunet_key
 from pipelines.profiles import TeacherProfile
 from pipelines.training.jobs import JobCase, Reporter, TrainingError
 from pipelines.whole_files import write_whole
@@ -91,7 +91,7 @@ def lay_out(cases: list[JobCase], folders: NnunetFolders, reporter: Reporter) ->
     raw_cases: list[RawCase] = []
     reserved = False
     for index, case in enumerate(cases):
-        key = f"{index:05d}_" + re.sub(r"[^A-Za-z0-9.-]+", "_", case.case.rpartition("/")[2])
+        key = nnunet_key(index, case.case)
         label = folders.raw / "labelsTr" / f"{key}.nii.gz"
         reserved |= _convert_label(case, label)
         raw_cases.append(RawCase(key, case.case, case.image, label, case.split or "train"))

@@ -19,6 +19,7 @@ from torch import nn
 from curation.geometry import Geometry
 from curation.rle import RunLengths
 from curation.volumes import decode_geometry, decode_mask, encode_image, encode_mask
+from pipelines.case_copies import delete_copies, find_copies
 from pipelines.profiles import Profile, StudentProfile, StudentStage
 from pipelines.training.jobs import Job, JobCase, Reporter, TrainingError
 from pipelines.training.precision import Precision
@@ -250,6 +251,17 @@ def test_a_second_student_finds_the_coarse_images_in_the_cache(cases, tmp_path):
     fine = cache.prepare(cases[0], stage(), 10.0), cache.prepare(weak, stage(), 10.0)
     assert fine[0].image_file != fine[1].image_file
     assert set(fine[1].load()[LABEL].unique().tolist()) == {0, LIVER}
+
+
+def test_a_purge_finds_what_the_cache_holds_of_a_case_and_nothing_else(cases, tmp_path):
+    cache = Cache(tmp_path / "runs" / "prepared")
+    gone, kept = (cache.prepare(case, stage(), None) for case in cases[:2])
+    delete_copies(find_copies(tmp_path, [cases[0].case]))
+    assert not gone.image_file.exists()
+    assert not gone.labels_file.exists()
+    assert kept.image_file.exists()
+    assert kept.labels_file.exists()
+    assert find_copies(tmp_path, [cases[0].case]) == []
 
 
 def test_a_changed_mask_under_a_known_name_is_prepared_anew(tmp_path):
