@@ -146,8 +146,8 @@ def retract(
     wanted = consequences(bench, find, include_accepted=include_accepted)
     subject = wanted.subject
     parameters = {
-        subject.kind.value: subject.id,
-        "title": subject.title,
+        "kind": str(subject.kind),
+        "id": subject.id,
         "reason": reason,
         "include_accepted": include_accepted,
     }

@@ -211,10 +211,10 @@ def _print_consequences(found: "Consequences") -> None:
             "unresolved and ignored voxels, absent by protocol"
         )
     _print_list("versions that carry its labels", _version_lines(descent.versions))
-    _print_list("predictions", _counts(descent.predictions))
+    _print_counts("predictions", descent.predictions)
     _print_list("datasets to be marked tainted", [dataset.name for dataset in descent.datasets])
     _print_list("models to be marked tainted", [model.name for model in descent.models])
-    _print_list("predictions of these models", _counts(descent.later_predictions))
+    _print_counts("predictions of these models", descent.later_predictions)
     _print_list("versions that carry labels of these models", _version_lines(descent.later_versions))
     _print_list(
         "scores",
@@ -290,7 +290,7 @@ def _print_purge(found: "Purge") -> None:
     _print_list(
         "cases", [f"{case.address}{' (purged before)' if case.purged else ''}" for case in found.cases]
     )
-    _print_list("predictions", _counts(found.holdings.predictions))
+    _print_counts("predictions", found.holdings.predictions)
     _print_list("copies under runs/ to be deleted", [str(path) for path in found.copies])
     _print_list("datasets that have them as members; they keep the address alone", found.holdings.datasets)
     _print_list("left to you", found.left_to_the_person)
@@ -310,8 +310,11 @@ def _version_lines(versions: "tuple[LabelledVersion, ...]") -> list[str]:
     ]
 
 
-def _counts(predictions: dict[str, int]) -> list[str]:
-    return [f"{n} of {model}" for model, n in predictions.items()]
+def _print_counts(title: str, predictions: Mapping[str, int]) -> None:
+    """How many predictions there are, by model."""
+    if predictions:
+        by_model = ", ".join(f"{n} of {model}" for model, n in predictions.items())
+        print(f"\n{title}: {sum(predictions.values())} ({by_model})")
 
 
 def _print_list(title: str, lines: Sequence[str]) -> None:

@@ -49,7 +49,7 @@ def test_a_dry_run_lists_what_descends_and_changes_nothing(made):
         "  S/A@2: spleen",
         "versions that carry its labels: 2",
         "  S/B@2 (newest): spleen",
-        "  2 of M",
+        "predictions: 2 (2 of M)",
         "datasets to be marked tainted: 1",
         "  all@1",
     ):
