@@ -25,7 +25,7 @@ def run_child(job: dict[str, Any], work_dir: Path) -> Iterator[dict[str, Any]]:
     """Run ``python -m pipelines.training JOB`` and yield its events (JSON objects) as they come.
 
     The job file and the child's log stay in `work_dir`, so the same call goes on where a killed one
-    stopped. If the caller stops listening, the child is ended too.
+    stopped. If the caller stops listening, the child is ended too; if it is killed, the child ends by itself.
 
     Raises:
         ChildFailedError: The child ended without a ``done`` event; names its last problem and its log.
@@ -38,7 +38,7 @@ def run_child(job: dict[str, Any], work_dir: Path) -> Iterator[dict[str, Any]]:
     finished = False
     with log.open("ab") as log_stream:
         child = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.training", str(job_file)],
+            [sys.executable, "-m", "pipelines.training", str(job_file), str(os.getpid())],
             stdout=subprocess.PIPE,
             stderr=log_stream,
             stdin=subprocess.DEVNULL,

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cohort import STEPS, Cohort, Workspaces, open_bench, out_of, words_of
+from cohort import DATASET, STEPS, Cohort, Workspaces, open_bench, out_of, words_of
 from ledger_state import state_of
 from processes import Command, run
 from sqlalchemy import text
@@ -96,3 +96,17 @@ def test_a_worker_that_is_killed_ends_the_command_with_a_line_that_says_so(works
     bench, undisturbed = open_bench(workspace), open_bench(workspaces.after("ingest"))
     assert state_of(bench.catalog, bench.store) == state_of(undisturbed.catalog, undisturbed.store)
     bench.catalog.close()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_training_ends_with_the_command_that_started_it(workspaces, tmp_path, number):
+    workspace = workspaces.copy("freeze", tmp_path / "w")
+    command = Command(workspace, "retrain", DATASET, "--profile", "quick")
+    while not [p for p in command.group() if "pipelines.training" in " ".join(p.cmdline())]:
+        assert command.is_running, command.wait()
+        time.sleep(0.05)
+    command.send(number)
+    assert command.wait(timeout=30).returncode in {128 + number, -number}
+    command.assert_nothing_left()
+    assert _run_states(workspace)[-1] == ("interrupted" if number is signal.SIGTERM else "running")
