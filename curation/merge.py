@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.labels import BACKGROUND, CLASS_IDS, ORGAN_IDS, TUMOR_ID, is_reserved
-from curation.rle import Joint, RunLengths, overlay
+from curation.rle import Joint, RunLengths, distinct, overlay
 from curation.status import Origin
 
 RESERVED = frozenset(value for value in range(256) if is_reserved(value))
@@ -99,16 +99,17 @@ def merge(
     """
     joint = overlay(ours, theirs)
     code = joint.a.astype(np.int32) * 256 + joint.b
+    of_base = np.zeros(1, np.uint8)
     if base is not None:
-        joint, code = _with_base(joint, code, base)
+        joint, code, of_base = _with_base(joint, code, base)
     voxels = np.bincount(code, weights=joint.lengths)
     value_of = np.zeros(len(voxels), np.uint8)
     ledger: dict[tuple[int, int, bool], int] = {}
     filled: dict[int, int] = {}
     decide = _Decision(policy, origins or {}, take, frozenset(release), frozenset(locked))
     for found in np.flatnonzero(voxels).tolist():
-        (b, pair), n = divmod(found, 65536), int(voxels[found])
-        o, t = divmod(pair, 256)
+        (place, pair), n = divmod(found, 65536), int(voxels[found])
+        b, (o, t) = int(of_base[place]), divmod(pair, 256)
         value, offered, lost = decide(b, o, t)
         value_of[found] = value
         for turned_away, displaced in lost:
@@ -123,10 +124,18 @@ def merge(
     )
 
 
-def _with_base(joint: Joint, code: NDArray[np.int32], base: RunLengths) -> tuple[Joint, NDArray[np.int32]]:
-    """Walk the two sides' stretches together with base: code = base * 65536 + ours * 256 + theirs."""
+def _with_base(
+    joint: Joint, code: NDArray[np.int32], base: RunLengths
+) -> tuple[Joint, NDArray[np.int32], NDArray[np.uint8]]:
+    """Walk the two sides' stretches together with base.
+
+    Returns:
+        The stretches; their codes, place of the value in base * 65536 + ours * 256 + theirs; the values of base
+        by place. Counted by place, because the values themselves (200, 255) would make the table of codes huge.
+    """
     both = overlay(joint.runs(code), base)
-    return both, both.a.astype(np.int32) + both.b.astype(np.int32) * 65536
+    values, place = distinct(both.b)
+    return both, both.a.astype(np.int32) + place.astype(np.int32) * 65536, values
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Ingest: files of one source become cases, version 1 of their masks, and the facts about every class."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def ingest(bench: Workbench, request: IngestRequest) -> Outcome:
         jobs = list(taking.jobs(files))
         done = len(files) - len(jobs)
         changed: list[IncomingCase] = []
-        for measured in map_cases(bench, measure, jobs, len(jobs)):
+        for measured in _look_at(bench, jobs):
             if measured.changed:
                 changed.append(measured.job)
                 continue
@@ -83,6 +84,17 @@ def ingest(bench: Workbench, request: IngestRequest) -> Outcome:
         booking.flush()
         bench.progress.finish()
         return booking.outcome
+
+
+def _look_at(bench: Workbench, jobs: Sequence[IncomingCase]) -> Iterator[Measured]:
+    """Compare what is known with its files, and measure what is new."""
+    known = [job for job in jobs if job.known is not None and job.known.number]
+    new = [job for job in jobs if job.known is None or not job.known.number]
+    # Reading and hashing leave the interpreter free: for these, threads spare the start of processes.
+    with ThreadPoolExecutor(bench.jobs) as threads:
+        workers = replace(bench, executor=bench.executor or threads)
+        yield from map_cases(workers, measure, known, len(known))
+    yield from map_cases(bench, measure, new, len(new))
 
 
 def _check_names(request: IngestRequest) -> None:
@@ -185,7 +197,7 @@ class _Taking:
 
     def book(self, measured: Measured) -> None:
         """Queue the rows of one measured case."""
-        job = measured.job
+        job, outcome = measured.job, self.booking.outcome
         address = f"{self.request.source}/{job.name}"
         if measured.refused:
             self.booking.refuse(address, measured.refused)
@@ -198,7 +210,19 @@ class _Taking:
             self.booking.note(address, f"{job.mask or job.image}: {measured.geometry.note}")
         if measured.note:
             self.booking.note(address, measured.note)
+        if measured.unchanged and not self._says_more(job):
+            outcome.count("unchanged")
+            return
         self.booking.add(partial(self._write, measured), address)
+
+    def _says_more(self, job: IncomingCase) -> bool:
+        """Whether this ingest tells anything new of a case whose mask is unchanged."""
+        return (
+            job.known is None
+            or job.name in self.listed
+            or self.request.role is not None
+            or _relative(job.image, self.image_root) != job.known.image_path
+        )
 
     def _write(self, measured: Measured, session: Session) -> str:
         """Write the rows of one measured case; returns what it counts as."""
