@@ -67,14 +67,16 @@ def _make(parent: Path, prefix: str) -> tuple[Path, int]:
     """A hidden folder and the descriptor that holds its lock, which the system lets go when a process dies."""
     while True:
         building = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        lock = os.open(building, os.O_RDONLY)
+        try:
+            lock = os.open(building, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # another process took it for left behind, in the moment before the lock
         # A file system without locks: what is left there after a kill stays.
         with contextlib.suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX)
         if building.exists():
             return building, lock
-        # Another process cleared it away in the moment before the lock.
-        os.close(lock)
+        os.close(lock)  # the same, a moment later
 
 
 def _clear(parent: Path) -> None:

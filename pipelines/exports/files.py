@@ -137,11 +137,7 @@ def place_images(content: Content, folder: Path, suffix: str = "", packed: bool 
         ending = ".nii.gz" if packed else _ending(member.image)
         target = folder / f"{content.names[member.case_id]}{suffix}{ending}"
         if packed and not member.image.name.endswith(".gz"):
-            with (
-                member.image.open("rb") as unpacked,
-                gzip.GzipFile(target, "wb", compresslevel=1, mtime=0) as stream,
-            ):
-                shutil.copyfileobj(unpacked, stream)
+            _copy(member.image, target, packed=True)
         else:
             linked += _place(member.image.resolve(), target, content.request.copy)
     return linked
@@ -166,5 +162,31 @@ def _place(source: Path, target: Path, copy: bool) -> bool:
             pass
         else:
             return True
-    shutil.copyfile(source, target)
+    _copy(source, target)
     return False
+
+
+def _copy(source: Path, target: Path, packed: bool = False) -> None:
+    """Copy a file, compressed where asked for.
+
+    Raises:
+        CurationError: The file cannot be read, or not be written under that name.
+        OSError: The disk is full, which `new_folder` turns into an error that names it.
+    """
+    try:
+        if packed:
+            # Without a time in the header the same image gives the same bytes.
+            with (
+                source.open("rb") as unpacked,
+                gzip.GzipFile(target, "wb", compresslevel=1, mtime=0) as stream,
+            ):
+                shutil.copyfileobj(unpacked, stream)
+        else:
+            shutil.copyfile(source, target)
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise
+        raise CurationError(
+            f"{source}: cannot be exported as {target.name} ({error.strerror}); "
+            "make the file readable, or give source and case shorter names"
+        ) from error

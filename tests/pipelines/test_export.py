@@ -198,6 +198,17 @@ def test_cases_of_the_same_name_get_their_source_in_front(cohort, tmp_path):
     assert cases["T__C0"]["case"] == "T/C0"
 
 
+def test_a_name_that_the_file_system_does_not_take_is_said(bench, tmp_path):
+    # Names are unique within a source; with the sources in front these have 150 + 2 + 150 letters.
+    for source in ("S" * 150, "T" * 150):
+        write_volume(tmp_path / source / f"{'C' * 150}.nii.gz", boxes({LIVER: 2}))
+        ingest(bench, IngestRequest(source=source, mapping=FLARE, labels=tmp_path / source))
+    freeze(bench, FreezeRequest("d", ""))
+    with pytest.raises(CurationError, match=r"cannot be exported as S+__C+\.nii\.gz \(File name too long\)"):
+        export(bench, ExportRequest("d", tmp_path / "out", Format.LABELS))
+    assert not list(tmp_path.glob("*out*"))
+
+
 def test_an_export_is_in_the_log_with_the_folder_it_went_to(cohort, tmp_path):
     freeze(cohort, FreezeRequest("d", ""))
     export(cohort, ExportRequest("d", tmp_path / "out", Format.LABELS, MissingPolicy.IGNORE))
