@@ -79,7 +79,8 @@ def candidates(
         QueryError: The query cannot be read.
     """
     drawn_in, cases = drawn_by_people(session)
-    for statement in (_class_candidates(query, agreement_below), _mask_candidates(query)):
+    known = _drawn_by_models(session)
+    for statement in (_class_candidates(query, agreement_below, known), _mask_candidates(query)):
         # On the connection: a session would look at every row for objects to keep.
         rows: Any = session.connection().execute(statement, execution_options={"yield_per": _CHUNK})
         for chunk in rows.partitions():
@@ -102,13 +103,34 @@ def drawn_by_people(session: Session) -> tuple[dict[int, int], int]:
     return people, cases or 0
 
 
-def _class_candidates(query: str, agreement_below: float) -> Select[Any]:
+# A model and a class as one number: both databases compare one faster, and more simply, than a pair.
+_CLASSES_OF_A_MODEL = 16
+
+
+def _drawn_by_models(session: Session) -> list[int]:
+    """What models draw, in any case: model id times 16 plus class id.
+
+    A model that draws a class nowhere does not know it (of an imported one nobody said what it can
+    predict), and that it disagrees with every tumor means nothing.
+    """
+    rows = session.execute(
+        select(Prediction.model_id, PredictionClass.class_id)
+        .join(Prediction, Prediction.id == PredictionClass.prediction_id)
+        .where(PredictionClass.voxels > 0)
+        .distinct()
+    )
+    return sorted(model_id * _CLASSES_OF_A_MODEL + class_id for model_id, class_id in rows)
+
+
+def _class_candidates(query: str, agreement_below: float, known: list[int]) -> Select[Any]:
     asked = frame(NEWEST)
     a, said = aliased(Annotation), aliased(PredictionClass)
     found, newest = _severe_findings(), _newest_predictions()
+    model_draws = newest.c.model_id * _CLASSES_OF_A_MODEL + a.class_id
     # What a model drew is judged by its own prediction, what somebody else drew by the newest one.
     pseudo = a.prediction_id.is_not(None)
     stale = class_is_stale(a)
+    agreement = case((or_(pseudo, model_draws.in_(known)), said.agreement))
     return (
         select(
             a.version_id,
@@ -118,7 +140,7 @@ def _class_candidates(query: str, agreement_below: float) -> Select[Any]:
             func.coalesce(found.c.warnings, 0),
             case((pseudo, said.confidence)),
             case((pseudo, said.tta_disagreement)),
-            said.agreement,
+            agreement,
             stale,
         )
         .select_from(
@@ -135,7 +157,7 @@ def _class_candidates(query: str, agreement_below: float) -> Select[Any]:
         )
         .where(
             compile_filter(parse(query), asked),
-            or_(pseudo, found.c.version_id.is_not(None), said.agreement < agreement_below, stale),
+            or_(pseudo, found.c.version_id.is_not(None), agreement < agreement_below, stale),
             not_(class_is_accepted(a, Case.id)),
         )
     )
@@ -183,11 +205,16 @@ def _severe_findings() -> Any:
 
 
 def _newest_predictions() -> Any:
-    p = aliased(Prediction)
-    return (
+    p, newest = aliased(Prediction), aliased(Prediction)
+    of_case = (
         select(p.case_id, func.max(p.id).label("prediction_id"))
         .where(not_(is_retracted(p)))
         .group_by(p.case_id)
+        .subquery()
+    )
+    return (
+        select(of_case.c.case_id, of_case.c.prediction_id, newest.model_id)
+        .join(newest, newest.id == of_case.c.prediction_id)
         .subquery()
     )
 

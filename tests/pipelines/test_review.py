@@ -320,3 +320,12 @@ def test_a_drawn_class_that_the_newest_prediction_disagrees_with_is_listed(bench
     (liver,) = [i for i in worklist(bench).items if i.class_name == "liver"]
     assert liver.candidate.agreement == pytest.approx(0.5)
     assert liver.reasons[0].sentence == "Dice 0.5 with the newest prediction, at least 0.90 is usual"
+
+
+def test_a_model_that_draws_a_class_nowhere_says_nothing_of_it(bench, tmp_path):
+    make_case(bench, tmp_path)
+    elsewhere = np.zeros(SHAPE, np.uint8)
+    elsewhere[7:11, 1:5, 3:7] = LIVER
+    offer(bench, tmp_path, elsewhere, model="N")
+    # N's newest prediction disagrees with the drawn spleen of P, of which it knows nothing.
+    assert [i.class_name for i in worklist(bench, 'case = "S/P"').items if i.candidate.agreement == 0] == []
