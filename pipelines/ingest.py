@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from curation.errors import UsageError
 from curation.mappings import LabelMapping
-from db import case_files, ingest_state, standing, writes
+from db import case_files, ingest_state, purged, standing, writes
 from db.models import Role, VersionKind
 from db.writes import NewVersion
 from pipelines.case_list import CaseFacts, read_case_list
@@ -135,11 +135,13 @@ class _Taking:
             )
             self.image_root = ingest_state.image_root(session, self.source_id)
             self.known = ingest_state.known_cases(session, self.source_id)
+            self.purged_cases = purged.purged_cases(session, self.source_id)
+            self.purged_patients = purged.purged_patients(session)
 
     def jobs(self, files: list[CaseFiles]) -> Iterator[IncomingCase]:
         """The cases that can be measured; the others are refused here, by name alone."""
         for case in files:
-            if line := self._name_problem(case):
+            if line := self._name_problem(case) or self._purged(case.name):
                 self.booking.refuse(f"{self.request.source}/{case.name}", line)
                 continue
             facts = self.listed.get(case.name, CaseFacts())
@@ -186,6 +188,15 @@ class _Taking:
             path = (case.masks or case.images)[0]
             return f"{path}: case names may not contain '/' or '@'; rename the file"
         return None
+
+    def _purged(self, name: str) -> str | None:
+        """Why a case does not come in again; without the file's path, which a purge has taken out of the books."""
+        if name in self.purged_cases:
+            return self.purged_cases[name]
+        address = f"{self.request.source}/{name}"
+        patient = self.listed.get(name, CaseFacts()).patient or address
+        said = self.purged_patients and self.purged_patients.get(purged.patient_digest(patient))
+        return f"{address}: {said}; nothing of this patient is taken in again" if said else None
 
     def _known_image(self, name: str) -> Path | None:
         """The image that an earlier ingest booked: a mask that comes later must fit it too."""

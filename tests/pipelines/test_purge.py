@@ -382,3 +382,18 @@ def test_a_reader_that_holds_old_pages_is_told_of_and_the_next_call_gets_them(fi
             purge(filled, DOE, "consent withdrawn")
     other.close()
     assert purge(filled, DOE, "consent withdrawn").counts == {}
+
+
+def test_neither_a_purged_case_nor_another_one_of_the_patient_is_taken_in_again(filled, tmp_path):
+    purge(filled, DOE, "consent withdrawn")
+    write_volume(tmp_path / "l" / "C.nii.gz", boxes({LIVER: 4}))
+    listed = tmp_path / "again.csv"
+    listed.write_text(f"case,patient\nC,{DOE}\n", encoding="utf-8")
+    outcome = ingest(filled, IngestRequest(source="S", mapping=FLARE, labels=tmp_path / "l", cases=listed))
+    assert outcome.counts == {"unchanged": 1}
+    again, another = sorted(outcome.refused)
+    assert again.startswith("S/A was purged on ")
+    assert another.startswith("S/C: the patient was purged on ")
+    assert another.endswith("(consent withdrawn); nothing of this patient is taken in again")
+    with filled.catalog.reading() as session:
+        assert [ref.address for ref in queries.case_refs(session, "")] == ["S/B"]
