@@ -323,9 +323,16 @@ def test_a_drawn_class_that_the_newest_prediction_disagrees_with_is_listed(bench
 
 
 def test_a_model_that_draws_a_class_nowhere_says_nothing_of_it(bench, tmp_path):
-    make_case(bench, tmp_path)
-    elsewhere = np.zeros(SHAPE, np.uint8)
-    elsewhere[7:11, 1:5, 3:7] = LIVER
-    offer(bench, tmp_path, elsewhere, model="N")
-    # N's newest prediction disagrees with the drawn spleen of P, of which it knows nothing.
-    assert [i.class_name for i in worklist(bench, 'case = "S/P"').items if i.candidate.agreement == 0] == []
+    both = drawn_liver()
+    both[2:5, 1:4, 1:4] = SPLEEN
+    write_volume(tmp_path / "l" / "B.nii.gz", both)
+    ingest(bench, IngestRequest(source="S", mapping=FLARE, labels=tmp_path / "l"))
+    offer(
+        bench, tmp_path, drawn_liver(), model="N", name="B"
+    )  # the liver as it is; the spleen N does not know
+    assert worklist(bench).items == ()
+    offer(bench, tmp_path, np.roll(both, 4, axis=2), model="N", name="B")
+    assert [(i.class_name, i.candidate.agreement) for i in worklist(bench).items] == [
+        ("liver", 0),
+        ("spleen", 0),
+    ]
