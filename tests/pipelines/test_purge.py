@@ -1,6 +1,7 @@
 """Purge: nothing is left of a patient, byte for byte; a kill in the middle is completed; others keep what is theirs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,6 @@ from db.models import (
 )
 from db.retractions import prediction_subject
 from db.writes.purging import scrubber
-from pipelines import purge as stage
 from pipelines.combine import Combination, combine
 from pipelines.complement import complement
 from pipelines.evaluate import evaluate
@@ -42,6 +42,7 @@ from pipelines.ingest import IngestRequest, ingest
 from pipelines.predictions import import_predictions
 from pipelines.purge import look_up, purge
 from pipelines.retract import retract
+from pipelines.runs import Silent
 from pipelines.verify import verify
 
 FLARE = load_builtin("flare23")
@@ -186,26 +187,43 @@ def test_a_second_purge_finds_nothing_left(filled):
         assert session.scalars(select(Tombstone.reason)).all() == ["consent withdrawn"]
 
 
-@pytest.mark.parametrize("at", ["_empty", "_delete_stored", "_forget_pending", "erase_traces"])
-def test_stopped_before_any_step_the_same_purge_completes_it(filled, monkeypatch, at):
-    gone, kept = of_case(filled, "A"), of_case(filled, "B")
+class Stops(Silent):
+    """Progress during which somebody presses Ctrl-C, once: at the start of the deletions, at the second, after all."""
 
-    def stop(*_words):
-        raise KeyboardInterrupt
+    def __init__(self, at: str) -> None:
+        self.at = at
 
-    with monkeypatch.context() as stopped:
-        stopped.setattr(stage, at, stop)
-        with pytest.raises(KeyboardInterrupt):
-            purge(filled, DOE, "consent withdrawn")
+    def _stop(self, here: str) -> None:
+        if self.at == here:
+            self.at = ""
+            raise KeyboardInterrupt
+
+    def start(self, title: str, total: int | None) -> None:  # noqa: ARG002 the protocol names it
+        self._stop("start")
+
+    def step(self, done: int, message: str = "") -> None:  # noqa: ARG002 the protocol names it
+        self._stop(f"step {done}")
+
+    def finish(self) -> None:
+        self._stop("finish")
+
+
+@pytest.mark.parametrize(("at", "left"), [("start", 5), ("step 2", 3), ("finish", 0)])
+def test_stopped_among_its_deletions_the_same_purge_completes_it(filled, at, left):
+    kept = of_case(filled, "B")
+    with pytest.raises(KeyboardInterrupt):
+        purge(replace(filled, progress=Stops(at)), DOE, "consent withdrawn")
+    # What is not deleted yet is needed by no row, and noted with the run; nothing is damaged.
+    assert len(stored(filled) - kept) == left
     assert verify(filled).damage == []
-    outcome = purge(filled, DOE, "consent withdrawn")
+    with filled.catalog.reading() as session:
+        assert [len(names) for names in purged.pending_files(session, DOE).values()] == [5]
+    assert purge(filled, DOE, "again").counts.get("stored files deleted", 0) == left
     assert stored(filled) == kept
-    assert outcome.counts.get("stored files deleted", 0) == (
-        0 if at in {"_forget_pending", "erase_traces"} else len(gone)
-    )
-    assert rows(filled, Tombstone, Tombstone.files == len(gone)) == 1
     with filled.catalog.reading() as session:
         assert purged.pending_files(session, DOE) == {}
+        (stone,) = session.scalars(select(Tombstone))
+        assert (stone.reason, stone.files) == ("consent withdrawn", 5)
 
 
 def names_of(text: str) -> list[bytes]:
