@@ -28,7 +28,7 @@ def typed_commands() -> list[str]:
 @pytest.mark.parametrize("command", typed_commands())
 def test_every_command_of_the_readme_has_the_options_that_it_is_given(command):
     words = [word for word in shlex.split(command, comments=True)[1:] if word != "…"]
-    groups = {"predictions", "dataset", "teacher", "models", "source"}
+    groups = {"predictions", "dataset", "teacher", "models", "source", "review", "retract", "catalog"}
     path, rest = (words[:2], words[2:]) if words[0] in groups else (words[:1], words[1:])
     shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0, shown.output
