@@ -1,6 +1,5 @@
 """The database server is gone for a while: commands wait for it, and what they had under way happens once."""
 
-import os
 import re
 import socket
 import threading
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cohort import open_bench, words_of
+from extent import THOROUGH
 from ledger_state import state_of
 from processes import Command, run
 from sqlalchemy import create_engine, text
@@ -22,7 +22,7 @@ from pipelines.runs import run as booked_run
 from pipelines.verify import verify
 
 # `make faults` leaves the server away for as long as the issue asks.
-GONE_S = 10.0 if "FAULTS_KILLS" in os.environ else 3.0
+GONE_S = 10.0 if THOROUGH else 3.0
 
 
 class Server:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cohort import open_bench, out_of, words_of
+from extent import THOROUGH
 from ledger_state import folder_state, state_of
 from processes import Command, Ended, run
 
@@ -66,7 +67,7 @@ def _assert_one_clear_line(ended: Ended, *parts: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, 2] if THOROUGH else [2])
 def test_a_full_store_stops_the_ingest_and_room_completes_it(workspaces, cohort, small_disk, tmp_path, jobs):
     workspace = workspaces.copy("init", tmp_path / "w")
     store = small_disk.folder / "store"
@@ -122,7 +123,7 @@ def test_a_full_disk_leaves_no_half_export(workspaces, cohort, small_disk, tmp_p
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("room_kb", [40, 200, 500])
+@pytest.mark.parametrize("room_kb", [40, 120, 200] if THOROUGH else [120])
 def test_a_full_catalog_stops_the_ingest_and_room_completes_it(
     workspaces, cohort, small_disk, tmp_path, room_kb
 ):

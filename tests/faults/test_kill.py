@@ -1,6 +1,5 @@
 """kill -9 at random moments: the same command again completes, and nothing is lost, doubled or half-written."""
 
-import os
 import random
 import shutil
 import time
@@ -10,19 +9,20 @@ from typing import Any
 
 import pytest
 from cohort import STEPS, Cohort, Workspaces, open_bench, out_of, words_of
+from extent import KILLS, SEED
 from ledger_state import folder_state, state_of
 from processes import Command, run
 
 from pipelines.verify import verify
 
-# `make faults` asks for 200 and draws a new seed; a failing test's name says stage and moment in any case.
-KILLS = int(os.environ.get("FAULTS_KILLS", "20"))
-SEED = int(os.environ.get("FAULTS_SEED", "3"))
 STAGES = ("ingest", "complement", "freeze", "export", "retract")
 
 
 def _trials() -> list[tuple[str, float]]:
-    """Stage and moment of every kill, the moment as a share of the time that the stage takes undisturbed."""
+    """Stage and moment of every kill, the moment as a share of the time that the stage takes undisturbed.
+
+    `make faults` draws with a new seed; a failing test's name says stage and moment in any case.
+    """
     draw = random.Random(SEED)
     return [(STAGES[number % len(STAGES)], draw.random()) for number in range(KILLS)]
 

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 from cohort import DATASET, STEPS, Cohort, Workspaces, open_bench, out_of, words_of
+from extent import THOROUGH
 from ledger_state import state_of
 from processes import Command, run
 from sqlalchemy import text
 
 from pipelines.verify import verify
 
-STAGES = ("ingest", "import", "complement", "export")
+STAGES = ("ingest", "import", "complement", "export", "retract")
+BOTH = [(stage, number) for stage in STAGES for number in (signal.SIGINT, signal.SIGTERM)]
 
 
 @pytest.fixture(autouse=True)
@@ -42,8 +44,7 @@ def _wait_until_at_work(command: Command, workspace: Path, runs_before: int, sta
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("stage", "number"), BOTH if THOROUGH else BOTH[::3])
 def test_an_interrupted_command_ends_cleanly_and_goes_on_when_started_again(
     stage: str, number: signal.Signals, workspaces: Workspaces, cohort: Cohort, tmp_path: Path
 ):
