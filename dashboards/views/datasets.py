@@ -29,14 +29,23 @@ def split_text(version: DatasetVersionRow) -> str:
     return f"{version.members - version.val} train, {version.val} validation"
 
 
+def beware(version: DatasetVersionRow) -> str | None:
+    """What happened since to what it was frozen from: retractions and purges."""
+    told = [taint.sentence for taint in version.taints]
+    if version.purged:
+        told.append(f"{version.purged} of {version.members} members were purged")
+    return "; ".join(told) or None
+
+
 st.html(
     table(
-        ("Dataset", "Query", "Origins", "Members", "Split", "Manifest (SHA-256)", "Frozen (UTC)", "By", "Message"),
+        ("Dataset", "Query", "Origins", "Members", "Split", "Manifest (SHA-256)", "Frozen (UTC)", "By", "Message",
+         "Beware"),
         [
             (
                 v.address, query_link(v.query), ", ".join(v.origins), f"{v.members:,}", split_text(v),
                 Html(f'<code title="{v.manifest_hash}">{v.manifest_hash[:12]}…</code>'),
-                stamp(v.created_at), v.author, v.message or None,
+                stamp(v.created_at), v.author, v.message or None, beware(v),
             )
             for v in versions
         ],
@@ -48,9 +57,13 @@ st.html(
 st.subheader("Members")
 by_address = {version.address: version for version in versions}
 chosen = by_address[
-    st.selectbox("Dataset version", list(by_address), index=len(by_address) - 1, key="dataset", bind="query-params")
+    st.selectbox(
+        "Dataset version", list(by_address), index=len(by_address) - 1, key="dataset", bind="query-params"
+    )
 ]
-st.caption("Manifest hash: names members, their versions and the split; the same hash is the same training set.")
+st.caption(
+    "Manifest hash: names members, their versions and the split; the same hash is the same training set."
+)
 st.code(chosen.manifest_hash, language=None)
 with ws.catalog.reading() as session:
     members = queries.members(session, chosen.id)

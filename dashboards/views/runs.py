@@ -51,7 +51,9 @@ def show_runs() -> None:
             list(with_items),
             format_func=lambda run_id: (
                 f"{run_id} · {with_items[run_id].stage} · "
-                + ", ".join(f"{n} {state}" for state, n in with_items[run_id].items.items() if state != "done")
+                + ", ".join(
+                    f"{n} {state}" for state, n in with_items[run_id].items.items() if state != "done"
+                )
             ),
             key="run",
         )
@@ -63,7 +65,16 @@ def show_runs() -> None:
 def models_table(models: list[ModelRow]) -> str:
     """One row per model with its figures."""
     return table(
-        ("Model", "Kind", "Trained on", "Origins", "Figures", "Cases predicted", "Registered (UTC)"),
+        (
+            "Model",
+            "Kind",
+            "Trained on",
+            "Origins",
+            "Figures",
+            "Cases predicted",
+            "Registered (UTC)",
+            "Beware",
+        ),
         [
             (
                 m.name,
@@ -78,6 +89,7 @@ def models_table(models: list[ModelRow]) -> str:
                 or None,
                 m.predicted_cases,
                 stamp(m.created_at),
+                "; ".join(m.doubts) or None,
             )
             for m in models
         ],
@@ -112,10 +124,15 @@ with comparing:
             of_protocol = [row for row in scores if row.protocol == protocol]
             for metric in ("dsc", "nsd"):
                 st.subheader(f"{metric.upper()} per class and case")
-                st.plotly_chart(figures.scores_figure(of_protocol, chosen_models, metric), key=f"box {metric}")
+                st.plotly_chart(
+                    figures.scores_figure(of_protocol, chosen_models, metric), key=f"box {metric}"
+                )
 with run_tab:
     if not runs:
-        st.info("Nothing has been run in this workspace yet; `maskledger ingest` is the first.", icon=":material/info:")
+        st.info(
+            "Nothing has been run in this workspace yet; `maskledger ingest` is the first.",
+            icon=":material/info:",
+        )
     else:
         busy = any(run.state is RunState.RUNNING for run in runs)
         st.fragment(show_runs, run_every=REFRESH_S if busy else None)()

@@ -7,9 +7,11 @@ import pytest
 from dashboard_workspace import HOSTILE_NAME, TEACHER
 from streamlit.testing.v1 import AppTest
 
-from app.workspace import create_workspace
+from app.workspace import create_workspace, open_workspace
 from dashboards.slices import Plane
 from db.engine import for_writing, open_engine
+from db.retractions import model_subject
+from pipelines.retract import retract
 
 
 def html_of(app: AppTest) -> str:
@@ -19,7 +21,9 @@ def html_of(app: AppTest) -> str:
 
 def shown(app: AppTest) -> str:
     """The page's texts and HTML."""
-    texts = [e.value for kind in (app.title, app.subheader, app.markdown, app.caption, app.info) for e in kind]
+    texts = [
+        e.value for kind in (app.title, app.subheader, app.markdown, app.caption, app.info) for e in kind
+    ]
     return "\n".join([*texts, html_of(app)])
 
 
@@ -211,6 +215,18 @@ def test_datasets_list_members_and_manifest(visit, built):
     assert "1 train, 1 validation" in page
     assert "4 folds" in page
     assert 'href="case?case=Phantom%2FPHANTOM_0006%401"' in page
+
+
+def test_what_stands_on_a_retracted_model_says_so(visit, built, tmp_path):
+    root = tmp_path / "retracted"
+    shutil.copytree(built.root, root)
+    with open_workspace(root) as ws:
+        retract(ws.bench(jobs=1), lambda session: model_subject(session, TEACHER), "mirrored")
+    for page, options in (("datasets", {"dataset": "all@1"}), ("runs", {"tab": "Models"})):
+        app = visit(root, page, **options)
+        assert not app.exception
+        assert f"{TEACHER} was retracted on " in html_of(app)
+        assert "(mirrored)" in html_of(app)
 
 
 def test_a_folder_without_a_workspace_is_a_sentence(visit, tmp_path):
