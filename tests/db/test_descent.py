@@ -11,7 +11,7 @@ from curation.labels import resolve_class
 from curation.status import Evidence, Origin, Status
 from db import queries, writes
 from db.catalog import Catalog
-from db.descent import descent, source_masks, said_before
+from db.descent import descent, said_before, source_masks
 from db.models import ModelKind, VersionKind
 from db.retractions import model_subject, prediction_subject, revision_subject, run_subject
 from db.writes import AnnotationValues, NewEvaluation, VersionRef
