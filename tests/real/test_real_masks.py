@@ -12,7 +12,7 @@ from curation.census import ClassCensus, take_census
 from curation.components import component_sizes
 from curation.errors import CurationError
 from curation.mappings import apply_mapping, load_builtin
-from curation.merge import complement
+from curation.merge import COMPLEMENT, merge
 from curation.quality import check_mask
 from curation.rle import RunLengths
 from curation.status import Severity
@@ -163,7 +163,7 @@ def test_one_models_output_complements_anothers_liver(shared):
     _, liver = read_mapped(folder / "example_seg_roi_subset.nii.gz", "totalsegmentator")
     _, offered = read_mapped(folder / "example_seg_fast.nii.gz", "totalsegmentator")
     assert liver.voxels().keys() == {1}
-    merged = complement(liver, offered, range(2, 14))
+    merged = merge(liver, offered, COMPLEMENT, take=range(2, 14))
     a, b = liver.to_array(), offered.to_array()
     expected = np.where((a == 0) & (b > 1), b, a)
     assert np.array_equal(merged.runs.to_array(), expected)
