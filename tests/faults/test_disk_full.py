@@ -87,6 +87,7 @@ def test_a_full_store_stops_the_ingest_and_room_completes_it(workspaces, cohort,
 
 
 @pytest.mark.long
+@pytest.mark.skipif(not THOROUGH, reason="as with ingest; `make faults` tries it")
 def test_a_full_store_stops_the_complement_and_room_completes_it(workspaces, cohort, small_disk, tmp_path):
     workspace = workspaces.copy("import", tmp_path / "w")
     store = small_disk.folder / "store"

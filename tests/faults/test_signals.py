@@ -44,7 +44,7 @@ def _wait_until_at_work(command: Command, workspace: Path, runs_before: int, sta
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("stage", "number"), BOTH if THOROUGH else BOTH[::3])
+@pytest.mark.parametrize(("stage", "number"), BOTH if THOROUGH else BOTH[::5])
 def test_an_interrupted_command_ends_cleanly_and_goes_on_when_started_again(
     stage: str, number: signal.Signals, workspaces: Workspaces, cohort: Cohort, tmp_path: Path
 ):
