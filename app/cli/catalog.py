@@ -73,10 +73,12 @@ def ingest(
     """Take masks and images of one source into the catalog; the files are read, never written.
 
     NAME.nii.gz and NAME_0000.nii.gz are mask and image of NAME; where all files are called alike
-    (NAME/segmentation.nii.gz), the folder is the name. A second ingest changes nothing; a changed file
-    becomes a new version; a bad file is refused with its reason while the others go on (exit code 1).
+    (NAME/segmentation.nii.gz), the folder is the name. A second ingest changes nothing; a changed file, or the
+    same names under another --revision, become new versions in which what models and people added is kept; a
+    bad file is refused with its reason while the others go on (exit code 1).
 
-    Example: `maskledger ingest --source KiTS --labels kits19 --mapping kits19`
+    Examples: `maskledger ingest --source KiTS --labels kits19 --mapping kits19`,
+    `maskledger ingest --source KiTS --revision 2023 --labels kits23 --mapping kits23`
     """
     from app.progress import console_progress
     from curation.errors import UsageError
