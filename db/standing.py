@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, not_, or_, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from curation.status import Status
 from db.models import (
@@ -33,8 +32,13 @@ def stale_classes(session: Session, version_ids: Sequence[int]) -> dict[int, fro
     return _classes(session, version_ids, _stale())
 
 
-def class_is_accepted(a: Annotations, case_id: Any) -> Condition:
-    """Whether the latest decision on exactly this drawing of the class is that it is accepted."""
+def class_is_accepted(a: Annotations, case_id: InstrumentedAttribute[int]) -> Condition:
+    """Whether the latest decision on exactly this drawing of the class is that it is accepted.
+
+    Args:
+        a: The class, from a statement or subquery around this one.
+        case_id: Its case, from the same or one further out: `Case.id` or `MaskVersion.case_id`.
+    """
     d, later = aliased(Decision), aliased(Decision)
     since = exists().where(
         later.case_id == d.case_id,
@@ -42,12 +46,17 @@ def class_is_accepted(a: Annotations, case_id: Any) -> Condition:
         later.class_hash == d.class_hash,
         later.id > d.id,
     )
-    return exists().where(
-        d.case_id == case_id,
-        d.class_id == a.class_id,
-        d.class_hash == a.class_hash,
-        d.verdict == Verdict.ACCEPTED,
-        not_(since),
+    # Said outright: two levels within the statement SQLAlchemy does not correlate by itself.
+    return (
+        exists()
+        .where(
+            d.case_id == case_id,
+            d.class_id == a.class_id,
+            d.class_hash == a.class_hash,
+            d.verdict == Verdict.ACCEPTED,
+            not_(since),
+        )
+        .correlate(a, case_id.class_)
     )
 
 

@@ -233,7 +233,6 @@ def test_an_ingest_sees_the_file_that_a_complemented_case_came_from(catalog: Cat
         known = known_cases(session, source)
     assert known["a"].newest_version_id == second.id
     assert (known["a"].number, known["a"].incoming_hash) == (2, digest("came in"))
-    assert known["a"].voxel_hash == digest("voxels")
-    assert not known["a"].remapped({1: 200})
-    assert known["a"].remapped({1: 2})
+    assert (known["a"].revision, known["a"].mapping) == ("2019", {"1": 200})
+    assert known["a"].seen == {revision: digest("came in")}
     assert (known["b"].newest_version_id, known["b"].number, known["b"].incoming_hash) == (None, 0, None)

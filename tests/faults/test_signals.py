@@ -85,8 +85,9 @@ def test_a_worker_that_is_killed_ends_the_command_with_a_line_that_says_so(works
     workspace = workspaces.copy("init", tmp_path / "w")
     words = words_of("ingest", cohort, workspace)
     command = Command(workspace, *words, "--jobs", "2")
-    _wait_until_at_work(command, workspace, 0, "ingest")
-    workers = [p for p in command.group() if "spawn_main" in " ".join(p.cmdline())]
+    while not (workers := [p for p in command.group() if "spawn_main" in " ".join(p.cmdline())]):
+        assert command.is_running, command.wait()
+        time.sleep(0.01)
     workers[0].kill()
     ended = command.wait(timeout=30)
     assert ended.returncode == 3, ended.stderr
