@@ -14,7 +14,7 @@ import nibabel
 import numpy as np
 import SimpleITK
 
-from benchmarks.census_complement import SPACING_MM, draw_mask, measure
+from benchmarks.census import SPACING_MM, draw_mask, measure
 from curation.mappings import load_builtin
 from curation.volumes import decode_mask, encode_mask
 from db import case_files

@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 
-from benchmarks.census_complement import SPACING_MM, draw_mask, measure
+from benchmarks.census import SPACING_MM, draw_mask, measure
 from curation.blame import ChainVersion, blame
 from curation.diff import diff
 from curation.rle import RunLengths

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.census_complement import SPACING_MM, draw_mask
+from benchmarks.census import SPACING_MM, draw_mask
 from curation.labels import ORGAN_IDS
 from curation.mappings import load_builtin
 from curation.rle import RunLengths

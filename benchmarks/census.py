@@ -1,6 +1,6 @@
 """Census and components of a 512×512×300 mask, side by side with the tools people would use instead.
 
-Run ``python benchmarks/census_complement.py [MASK.nii.gz …]``: every way of doing the same work on the same file,
+Run ``python benchmarks/census.py [MASK.nii.gz …]``: every way of doing the same work on the same file,
 in one process on one core, medians of five, results checked equal. Without files it draws a mask of 13 organs.
 """
 
