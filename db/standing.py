@@ -64,16 +64,13 @@ def class_is_stale(a: Annotations) -> Condition:
     """Whether a class was superseded at its root.
 
     A pseudo label is stale when its model predicted the case again, when its prediction is retracted, or when a
-    newer mask of the source was ingested after the label was fitted around the older one. An original one
-    is stale when the revision that it came with is retracted. Any class is when the run that drew it is.
+    newer mask of the source was ingested after the label was fitted around the older one (unless a revert put
+    the older one back). An original one is stale when the revision that it came with is retracted. Any
+    class is when the run that drew it is.
     """
-    p, newer, ingested, drawn, r = (
-        aliased(Prediction),
-        aliased(Prediction),
-        aliased(MaskVersion),
-        aliased(MaskVersion),
-        aliased(Retraction),
-    )
+    p, newer = aliased(Prediction), aliased(Prediction)
+    ingested, drawn = aliased(MaskVersion), aliased(MaskVersion)
+    r = aliased(Retraction)
     predicted_again = exists().where(
         newer.case_id == p.case_id,
         newer.model_id == p.model_id,
@@ -88,6 +85,7 @@ def class_is_stale(a: Annotations) -> Condition:
             ingested.kind == VersionKind.INGESTED,
             ingested.id > a.drawn_version_id,
             ingested.id <= a.version_id,
+            not_(_put_back(ingested, a)),
         )
         .correlate(p, a)
     )
@@ -105,6 +103,32 @@ def class_is_stale(a: Annotations) -> Condition:
         or_(drawn.kind != VersionKind.INGESTED, a.prediction_id.is_(None)),
     )
     return or_(pseudo, original, by_run)
+
+
+def _put_back(ingested: type[MaskVersion], a: Annotations) -> Condition:
+    """Whether the last revert between an ingested version and the class's own brought an older state back."""
+    back, later = aliased(MaskVersion), aliased(MaskVersion)
+    since = (
+        exists()
+        .where(
+            later.case_id == back.case_id,
+            later.id > back.id,
+            later.id <= a.version_id,
+            later.restores_id.is_not(None),
+        )
+        .correlate(back, a)
+    )
+    return (
+        exists()
+        .where(
+            back.case_id == ingested.case_id,
+            back.id > ingested.id,
+            back.id <= a.version_id,
+            back.restores_id < ingested.id,
+            not_(since),
+        )
+        .correlate(ingested, a)
+    )
 
 
 def is_retracted(p: type[Prediction]) -> Condition:

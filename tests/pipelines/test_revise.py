@@ -14,6 +14,7 @@ from db.models import Verdict, VersionKind
 from pipelines.complement import complement
 from pipelines.ingest import IngestRequest, ingest
 from pipelines.predictions import import_predictions
+from pipelines.revert import revert
 
 FLARE = load_builtin("flare23")
 KITS = load_builtin("kits19")
@@ -110,6 +111,17 @@ def test_what_was_fitted_around_the_older_drawing_is_stale_until_complement_draw
     assert newest(bench).annotations[SPLEEN].voxels == 64
     assert stale(bench) == frozenset()
     assert complement(bench, "", "M").counts == {"nothing to add": 1}
+
+
+@pytest.mark.usefixtures("complemented")
+def test_a_pseudo_label_is_not_stale_where_a_revert_puts_its_ground_back(bench, tmp_path):
+    second = np.zeros(SHAPE, np.uint8)
+    second[1:3, 1:5, 1:5] = LIVER
+    publish(bench, tmp_path, "2023", second)
+    revert(bench, "S/A@2", "the revision was of another patient")
+    assert (newest(bench).number, stale(bench)) == (4, frozenset())
+    revert(bench, "S/A@3", "it was not")
+    assert stale(bench) == {SPLEEN}
 
 
 def test_the_same_revision_again_changes_nothing_nor_does_the_older_one(bench, tmp_path, complemented):
