@@ -40,8 +40,11 @@ class Combination:
 
 @dataclass(frozen=True)
 class _Job:
+    """One case: `lineage` names its parts and what these were combined from, so that a retraction reaches it."""
+
     case: CaseFile
     parts: tuple[OfferedPrediction, ...]
+    lineage: frozenset[int]
     predictable: frozenset[int]
     least_dice: float | None
     store: Store
@@ -108,14 +111,18 @@ def _plan(
         parts = offers.parts_of(session, {prediction.id for prediction in known.values()})
         every_part = {prediction.id for by_case in offered for prediction in by_case.values()}
         speaks_of = offers.predicted_classes(session, every_part)
+        parts_of_parts = offers.parts_of(session, every_part)
     jobs = []
     for case in cases:
         found = [by_case[case.case_id] for by_case in offered if case.case_id in by_case]
         before = known.get(case.case_id)
-        same = before is not None and parts.get(before.id) == {prediction.id for prediction in found}
+        lineage = frozenset(part.id for part in found).union(
+            *(parts_of_parts.get(part.id, frozenset()) for part in found)
+        )
+        same = before is not None and parts.get(before.id) == lineage
         if len(found) == len(offered) and not same:
             predictable = frozenset().union(*(speaks_of.get(part.id, frozenset()) for part in found))
-            jobs.append(_Job(case, tuple(found), predictable, combination.least_dice, bench.store))
+            jobs.append(_Job(case, tuple(found), lineage, predictable, combination.least_dice, bench.store))
     return jobs
 
 
@@ -151,7 +158,7 @@ def _write(combined: _Combined, model_id: int, run_id: int, session: Session) ->
         settings={"least_dice": combined.job.least_dice},
         file_hash=combined.file_hash,
         voxel_hash=combined.voxel_hash,
-        parts=[part.id for part in combined.job.parts],
+        parts=sorted(combined.job.lineage),
         compared_version_id=case.version_id if case.file_hash else None,
         classes=combined.classes,
         run_id=run_id,

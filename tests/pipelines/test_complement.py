@@ -339,6 +339,19 @@ def test_where_two_models_agree_the_first_ones_drawing_is_taken(bench, tmp_path)
     assert complement(bench, "", "agree0.76(N,M)", replace_pseudo=True).counts == {"nothing to add": 1}
 
 
+def test_a_combination_of_combinations_knows_every_prediction_that_it_stands_on(bench, tmp_path):
+    two_models(bench, tmp_path)
+    combine(bench, "", Combination(("M", "N")))
+    above = Combination(("M", "majority(M,N)"))
+    assert combine(bench, "", above).counts == {"combined": 1}
+    assert combine(bench, "", above).counts == {"without new parts": 1}
+    with bench.catalog.reading() as session:
+        ids = {p.model: p.id for p in queries.predictions_for(session, newest(bench).case_id)}
+        assert offers.parts_of(session, [ids[above.name]])[ids[above.name]] == {
+            ids["M"], ids["N"], ids["majority(M,N)"],
+        }  # fmt: skip
+
+
 def test_combining_a_model_with_itself_is_wrong_usage(bench, tmp_path):
     two_models(bench, tmp_path)
     with pytest.raises(UsageError, match="2 to 7 different models"):
