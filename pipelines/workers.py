@@ -30,9 +30,17 @@ def worker_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
     """
     # spawn: a forked child would share the parent's database connections.
     spawn = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     try:
         with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_end_with_parent) as pool:
-            yield pool
+            try:
+                yield pool
+            except BrokenProcessPool:
+                # The pool ends those workers that it knew when it broke. One that was just being started would
+                # be waited for without ever being told to end.
+                for worker in set(multiprocessing.active_children()) - others:
+                    worker.kill()
+                raise
     except BrokenProcessPool as error:
         raise WorkerLostError(
             "a worker process was killed, perhaps because memory ran out; start the same command again to go "
@@ -43,7 +51,12 @@ def worker_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
 def submit(executor: Executor, function: Callable[[Job], Result], job: Job) -> Future[Result]:
     """Hand in one job; the pool may start a worker for it."""
     with _undisturbed():
-        return executor.submit(function, job)
+        try:
+            return executor.submit(function, job)
+        except OSError:
+            # A pool that breaks closes its queues, even under a worker that it is just starting.
+            executor.submit(os.getpid)  # raises BrokenProcessPool where that is the reason
+            raise
 
 
 @contextmanager
