@@ -229,6 +229,52 @@ class Case(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
 
 
+class Image(Base):
+    """What a look at a case's image told, for as long as the file is the same."""
+
+    __tablename__ = "image"
+    __table_args__ = (
+        CheckConstraint("shape_x > 0 AND shape_y > 0 AND shape_z > 0", name="shape_positive"),
+        CheckConstraint("spacing_x > 0 AND spacing_y > 0 AND spacing_z > 0", name="spacing_positive"),
+        CheckConstraint("low <= high", name="low_below_high"),
+        CheckConstraint("is_hu = (note = '')", name="note_says_why"),
+    )
+
+    case_id: Mapped[int] = mapped_column(ForeignKey("case.id"), primary_key=True)
+    file_bytes: Mapped[int] = mapped_column(BigInteger, comment="Of the file; tells a changed one")
+    modified_ns: Mapped[int] = mapped_column(BigInteger, comment="Of the file, ns since 1970")
+    voxel_hash: Mapped[str] = mapped_column(String(64), index=True, comment="BLAKE3 of voxels, shape, affine")
+    histogram_hash: Mapped[str] = mapped_column(
+        String(64), index=True, comment="BLAKE3 of RAS shape and histogram: the same in every orientation"
+    )
+    shape_x: Mapped[int] = mapped_column(comment="Voxels, right-left")
+    shape_y: Mapped[int] = mapped_column(comment="Voxels, posterior-anterior")
+    shape_z: Mapped[int] = mapped_column(comment="Voxels, inferior-superior: slices")
+    spacing_x: Mapped[float] = mapped_column(comment="mm")
+    spacing_y: Mapped[float] = mapped_column(comment="mm")
+    spacing_z: Mapped[float] = mapped_column(comment="mm")
+    orientation: Mapped[str] = mapped_column(String(3), comment="Axis codes of the file")
+    low: Mapped[float] = mapped_column(comment="Smallest voxel, as scaled by the file")
+    high: Mapped[float] = mapped_column(comment="Largest voxel, as scaled by the file")
+    is_hu: Mapped[bool] = mapped_column(comment="Whether it can be Hounsfield units")
+    note: Mapped[str] = mapped_column(Text, default="", comment="Why it cannot; empty where it can")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
+
+
+class SavedQuery(Base):
+    """A query under a name, which other queries use as ``@NAME``."""
+
+    __tablename__ = "saved_query"
+    __table_args__ = (CheckConstraint(_ADDRESSABLE, name="name_addressable"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    query: Mapped[str] = mapped_column(Text, comment="As it was written")
+    message: Mapped[str] = mapped_column(Text, default="", comment="What it is for")
+    author: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC; of this text")
+
+
 class MaskVersion(Base):
     """One immutable state of a case's mask. Hashes are NULL where an image has no mask yet."""
 
