@@ -1,6 +1,6 @@
 """What can be known of one class in one mask: its status, its origin, the evidence, and how they follow from voxels."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -54,6 +54,12 @@ class Finding:
     message: str
 
 
+def unsided(values: Iterable[int]) -> frozenset[int]:
+    """Ids of the sides of which nobody can say anything, because their pair is among a mask's values."""
+    drawn = set(values)
+    return frozenset(side for pair in UNRESOLVED if pair.value in drawn for side in pair.sides)
+
+
 def statuses(
     voxels: Mapping[int, int], protocol: Collection[int] | None
 ) -> dict[int, tuple[Status, Evidence]]:
@@ -68,12 +74,12 @@ def statuses(
         drawn but unresolved is missing: nobody has said which of the two it is.
     """
     looked_for = frozenset(protocol or ())
-    unsided = {side for pair in UNRESOLVED if voxels.get(pair.value, 0) for side in pair.sides}
+    without_side = unsided(value for value, n in voxels.items() if n)
 
     def of(class_id: int) -> tuple[Status, Evidence]:
         if voxels.get(class_id, 0) > 0:
             return Status.ANNOTATED, Evidence.VOXELS
-        if class_id in unsided:
+        if class_id in without_side:
             return Status.MISSING, Evidence.UNRESOLVED_SIDE
         if class_id in looked_for:
             return Status.ABSENT, Evidence.PROTOCOL

@@ -4,11 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from curation.census import ClassCensus, take_census
-from curation.labels import CLASS_IDS, UNRESOLVED, is_reserved
+from curation.labels import CLASS_IDS, is_reserved
 from curation.merge import Conflict
 from curation.quality import check_mask
 from curation.rle import RunLengths
-from curation.status import Evidence, Finding, Origin, Status, statuses
+from curation.status import Evidence, Finding, Origin, Status, statuses, unsided
 from curation.volumes import Geometry
 from db.writes import AnnotationValues, ConflictValues
 
@@ -103,14 +103,12 @@ def rederived(
         undrawn: What to say of classes that have no voxels now. Not named: a class that had some is missing,
             the others stay what they were.
     """
-    unsided = {
-        side for pair in UNRESOLVED if pair.value in facts.reserved for side in pair.sides
-    }  # nobody has said which side a voxel of the pair is
+    without_side = unsided(facts.reserved)
     rows = []
     for class_id in CLASS_IDS:
         row, census = before[class_id], facts.census.get(class_id)
         if census is None:
-            rows.append(_without_voxels(row, (undrawn or {}).get(class_id), class_id in unsided))
+            rows.append(_without_voxels(row, (undrawn or {}).get(class_id), class_id in without_side))
         elif class_id in drawn:
             owner = drawn[class_id]
             rows.append(
@@ -128,14 +126,14 @@ def rederived(
 
 
 def _without_voxels(
-    before: AnnotationValues, said: tuple[Status, Evidence] | None, unsided: bool
+    before: AnnotationValues, said: tuple[Status, Evidence] | None, without_side: bool
 ) -> AnnotationValues:
     if said is None:
         if before.status is not Status.ANNOTATED and not (
-            before.evidence is Evidence.UNRESOLVED_SIDE and not unsided
+            before.evidence is Evidence.UNRESOLVED_SIDE and not without_side
         ):
             return before
-        said = (Status.MISSING, Evidence.UNRESOLVED_SIDE if unsided else Evidence.DEFAULT)
+        said = (Status.MISSING, Evidence.UNRESOLVED_SIDE if without_side else Evidence.DEFAULT)
     return AnnotationValues(class_id=before.class_id, status=said[0], evidence=said[1])
 
 

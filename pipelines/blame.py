@@ -17,7 +17,8 @@ from db import case_files, queries
 from db.case_files import CaseFile
 from db.models import VersionKind
 from db.queries import AnnotationRow, VersionRow
-from pipelines.changes import check_new_file, stored_mask
+from pipelines.case_masks import stored_mask
+from pipelines.changes import check_new_file
 from pipelines.runs import Workbench
 from pipelines.whole_files import write_whole
 

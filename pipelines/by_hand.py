@@ -5,8 +5,8 @@ from collections.abc import Collection
 from sqlalchemy.orm import Session
 
 from curation.errors import UsageError
-from curation.labels import BY_ID, UNRESOLVED
-from curation.status import Evidence, Status
+from curation.labels import BY_ID
+from curation.status import Evidence, Status, unsided
 from db import case_files, queries
 from db.case_files import CaseFile
 from db.writes import StaleParentError
@@ -53,8 +53,8 @@ def erased(class_ids: Collection[int], facts: MaskFacts) -> dict[int, tuple[Stat
 
     A side whose pair is still there without sides is left out: nobody knows which of the two those voxels are.
     """
-    unsided = {side for pair in UNRESOLVED if pair.value in facts.reserved for side in pair.sides}
-    return {c: (Status.MISSING, Evidence.REVIEWER) for c in class_ids if c not in unsided}
+    without_side = unsided(facts.reserved)
+    return {c: (Status.MISSING, Evidence.REVIEWER) for c in class_ids if c not in without_side}
 
 
 def require_reason(reason: str) -> None:

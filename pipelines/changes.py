@@ -8,11 +8,11 @@ from curation.errors import CurationError, GridError, UsageError
 from curation.labels import CLASS_IDS, is_reserved
 from curation.rle import RunLengths
 from curation.status import Origin, Status
-from curation.volumes import decode_image, decode_mask
+from curation.volumes import decode_image
 from db import case_files, queries
 from db.case_files import CaseFile
 from db.queries import AnnotationRow, CaseRef, VersionRow
-from db.store import Store
+from pipelines.case_masks import stored_mask
 from pipelines.runs import Workbench
 from pipelines.whole_files import write_whole
 
@@ -107,13 +107,6 @@ def _before(first: CaseRef, after: CaseRef, rows: dict[int, VersionRow], wants_p
             f"as in {after.address}@1 {after.address}@2"
         )
     return first.number
-
-
-def stored_mask(store: Store, file: CaseFile) -> RunLengths:
-    """The mask of a version; nothing drawn where an image has no mask yet."""
-    if file.file_hash is None:
-        return RunLengths.empty(file.geometry.shape)
-    return decode_mask(store.get(file.file_hash), f"{file.address}@{file.number}")[1]
 
 
 def _compared(before: Side, after: Side) -> Comparison:

@@ -11,7 +11,7 @@ from curation.labels import CLASSES, IGNORE, UNRESOLVED, value_color, value_name
 from curation.volumes import decode_image, encode_image, encode_mask
 from db import case_files
 from db.case_files import CaseFile
-from pipelines.changes import stored_mask
+from pipelines.case_masks import stored_mask
 from pipelines.runs import Workbench
 from pipelines.whole_files import write_whole
 from pipelines.whole_folders import new_folder

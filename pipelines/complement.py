@@ -9,7 +9,6 @@ from curation.components import keep_largest
 from curation.errors import CurationError, GridError
 from curation.labels import ORGAN_IDS
 from curation.merge import COMPLEMENT, Conflict, merge
-from curation.rle import RunLengths
 from curation.status import Evidence, Origin
 from curation.volumes import decode_mask, encode_and_hash
 from db import case_files, offers, queries, standing, writes
@@ -19,6 +18,7 @@ from db.offers import OfferedPrediction
 from db.store import Store, StoreUnwritableError
 from db.writes import NewVersion
 from pipelines.annotate import Drawn, MaskFacts, conflict_values, examine, rederived
+from pipelines.case_masks import stored_mask
 from pipelines.runs import Outcome, Workbench, map_cases, run
 
 
@@ -148,7 +148,7 @@ def _complement_case(job: _Job) -> _Complemented:
                 f"the prediction does not lie on its grid: {difference}; predict the case again, or import "
                 "predictions that were made on its present image"
             )
-        kept = _present_mask(job)
+        kept = stored_mask(job.store, job.case)
         offered = offered.select(job.fill | job.redraw)
         if job.largest_only:
             offered = keep_largest(offered, ORGAN_IDS)
@@ -173,12 +173,6 @@ def _complement_case(job: _Job) -> _Complemented:
         raise  # no case's fault, and the same for the next one
     except (CurationError, OSError) as error:
         return _Complemented(job, refused=f"{job.case.address}: {error}; run `maskledger verify`")
-
-
-def _present_mask(job: _Job) -> RunLengths:
-    if job.case.file_hash is None:
-        return RunLengths.empty(job.case.geometry.shape)
-    return decode_mask(job.store.get(job.case.file_hash), job.case.address)[1]
 
 
 def _write(bench: Workbench, result: _Complemented, model: str, run_id: int, session: Session) -> str:

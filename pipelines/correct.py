@@ -22,7 +22,7 @@ from db.writes import AnnotationValues, NewVersion, StaleParentError
 from pipelines.annotate import Drawn, MaskFacts, conflict_values, examine, rederived
 from pipelines.by_hand import erased as said_of_erased
 from pipelines.by_hand import require_reason, seen_and_newest
-from pipelines.changes import stored_mask
+from pipelines.case_masks import stored_mask
 from pipelines.runs import Workbench
 
 

@@ -21,6 +21,7 @@ from db.store import Store, StoreUnwritableError
 from db.writes import NewVersion
 from db.writes.retracting import add_taints, ensure_retraction
 from pipelines.annotate import MaskFacts, examine, rederived
+from pipelines.case_masks import stored_mask
 from pipelines.runs import Booking, Outcome, Workbench, map_cases, run
 
 # Cases read from the catalog at a time: with all their classes 100,000 would take gigabytes.
@@ -217,8 +218,7 @@ def _clean(job: _Job) -> _Cleaned:
     """Take classes out of one mask. Touches no database, so it runs in any worker."""
     case = job.case
     try:
-        assert case.file_hash is not None, "what carries labels has a mask"
-        present = decode_mask(job.store.get(case.file_hash), case.address)[1]
+        present = stored_mask(job.store, case)
         cleaned = present.without(job.classes)
         if job.source_mask is not None:
             cleaned = _without_reserved(job, cleaned)

@@ -9,7 +9,7 @@ from db.models import VersionKind
 from db.writes import NewVersion, StaleParentError
 from pipelines.annotate import examine
 from pipelines.by_hand import require_reason, seen_and_newest
-from pipelines.changes import stored_mask
+from pipelines.case_masks import stored_mask
 from pipelines.runs import Workbench
 
 

@@ -17,7 +17,7 @@ from db.reviewing import Drawing
 from db.writes import NewVersion
 from pipelines.annotate import examine, rederived
 from pipelines.by_hand import erased, looked_at, require_reason
-from pipelines.changes import stored_mask
+from pipelines.case_masks import stored_mask
 from pipelines.runs import Workbench
 
 

@@ -15,9 +15,9 @@ from db import queries, writes
 from db.case_files import CaseFile
 from db.models import ModelKind
 from db.writes import MemberValues
+from pipelines.case_masks import member_mask, missing_classes
 from pipelines.children import run_child
 from pipelines.freeze import frozen_members
-from pipelines.member_masks import member_mask, missing_classes
 from pipelines.profiles import Profile
 from pipelines.runs import Booking, Workbench, run
 from pipelines.whole_files import write_whole

@@ -14,9 +14,9 @@ from curation.rle import RunLengths
 from curation.volumes import encode_mask
 from db.freezing import FrozenMember
 from db.store import Store
+from pipelines.case_masks import read_mask
 from pipelines.exports.content import IGNORE_LABEL, Content
 from pipelines.exports.request import MissingPolicy
-from pipelines.member_masks import read_mask
 from pipelines.runs import Workbench, map_cases
 from pipelines.whole_folders import DISK_FULL
 

@@ -1,4 +1,4 @@
-"""The mask that a training sees: a member's pinned version without the classes whose origin does not count."""
+"""The masks of a case: as a version holds it, and as a training sees it."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,6 +18,13 @@ class MemberMask:
     geometry: Geometry
     runs: RunLengths
     missing: frozenset[int]
+
+
+def stored_mask(store: Store, case: CaseFile) -> RunLengths:
+    """The mask of a version; one without a mask has no voxel drawn."""
+    if case.file_hash is None:
+        return RunLengths.empty(case.geometry.shape)
+    return decode_mask(store.get(case.file_hash), f"{case.address}@{case.number}")[1]
 
 
 def missing_classes(case: CaseFile, origins: Collection[Origin]) -> frozenset[int]:
