@@ -1,5 +1,6 @@
 """The query language: what can be asked of a catalog, as a tree; text to tree and back."""
 
+import re
 from dataclasses import dataclass, field
 
 from curation.errors import UsageError
@@ -7,7 +8,15 @@ from curation.labels import BY_ID, GROUPS
 
 # Predicate word -> what it says of a class in a case.
 PREDICATES: tuple[str, ...] = (
-    "has", "missing", "absent", "out_of_field", "original", "pseudo", "corrected", "accepted", "rejected",
+    "has",
+    "missing",
+    "absent",
+    "out_of_field",
+    "original",
+    "pseudo",
+    "corrected",
+    "accepted",
+    "rejected",
 )
 QUANTIFIERS: tuple[str, ...] = ("any", "every")
 FLAGS: tuple[str, ...] = ("complete", "strong", "weak", "unlabeled", "flagged", "stale")
@@ -21,12 +30,22 @@ TEXT_FIELDS: tuple[str, ...] = ("case", "source", "revision", "patient", "licenc
 WORD_FIELDS: dict[str, tuple[str, ...]] = {"role": ("train", "test")}
 # Axes are the patient's (RAS+); spacing in mm, shape in voxels.
 NUMBER_FIELDS: tuple[str, ...] = (
-    "labels", "organs", "version", "slices",
-    "spacing.x", "spacing.y", "spacing.z", "shape.x", "shape.y", "shape.z",
+    "labels",
+    "organs",
+    "version",
+    "slices",
+    "spacing.x",
+    "spacing.y",
+    "spacing.z",
+    "shape.x",
+    "shape.y",
+    "shape.z",
 )
 FIELDS: tuple[str, ...] = TEXT_FIELDS + tuple(WORD_FIELDS) + NUMBER_FIELDS
 ORDER_OPERATORS: tuple[str, ...] = ("<", "<=", ">", ">=")
 OPERATORS: tuple[str, ...] = ("=", "!=", *ORDER_OPERATORS)
+# What a query can be saved as; upper and lower case are the same in it, as in every word of the language.
+SAVED_NAME = re.compile(r"[\w.-]{1,100}")
 
 
 class QueryError(UsageError):
@@ -171,7 +190,20 @@ class Flag:
     name: str
 
 
-Node = Everything | And | Or | Not | HasClass | Measure | Field | Flag
+@dataclass(frozen=True)
+class Saved:
+    """A saved query, written ``@name``; `curation.query_saved.expand` puts its tree in this place.
+
+    Attributes:
+        name: In lower case.
+        position: Where it stands in the text that it was read from.
+    """
+
+    name: str
+    position: int = field(default=0, compare=False)
+
+
+Node = Everything | And | Or | Not | HasClass | Measure | Field | Flag | Saved
 
 
 def _flattened(terms: tuple[Node, ...], kind: type[And] | type[Or]) -> tuple[Node, ...]:
@@ -229,6 +261,8 @@ def format_query(node: Node) -> str:
             return f"{name} {op} {value!r}"
         case Flag(name):
             return name
+        case Saved(name):
+            return f"@{name}"
 
 
 def _within(node: Node, weaker: tuple[type, ...]) -> str:

@@ -18,6 +18,7 @@ from curation.query import (
     OPERATORS,
     PREDICATES,
     QUANTIFIERS,
+    SAVED_NAME,
     WORD_FIELDS,
 )
 
@@ -39,9 +40,7 @@ _OPERATOR_TYPOS = {"==": "=", "===": "=", "<>": "!=", "=!": "!=", "=<": "<=", "=
 _FIRST_WORDS = (*PREDICATES, *FLAGS, *FIELDS, *MEASURES, EVERYTHING_WORD)
 # What begins a condition or a group of classes, so never stands within a class's name.
 _NO_CLASS_WORDS = frozenset((*_FIRST_WORDS, *QUANTIFIERS))
-CLASS_WORDS = tuple(
-    word for c in CLASSES for word in (c.name, c.name.replace("_", " "), *c.aliases)
-)
+CLASS_WORDS = tuple(word for c in CLASSES for word in (c.name, c.name.replace("_", " "), *c.aliases))
 JOINTS = ("and", "or")
 
 
@@ -86,8 +85,8 @@ def refuse_phrase(words: list[Token]) -> NoReturn:
             at,
             PREDICATES,
         )
-    near = _nearest(name, CLASS_WORDS)
-    if near and not _nearest(first, _FIRST_WORDS):
+    near = nearest(name, CLASS_WORDS)
+    if near and not nearest(first, _FIRST_WORDS):
         problem = f"unknown word '{shortened(name)}'"
         raise Refusal(problem, f"did you mean 'missing {near}'?", at, PREDICATES, f"missing {near}")
     starts = f"a condition begins with {listed((*PREDICATES, *FLAGS))}, a measure or a field"
@@ -110,9 +109,7 @@ def refuse_field(name: str, words: list[Token]) -> NoReturn:
             JOINTS,
         )
     if find_class(name):
-        raise Refusal(
-            f"'{name}' is a class, not a field,", f"write volume({name}) or has {name}", at, FIELDS
-        )
+        raise Refusal(f"'{name}' is a class, not a field,", f"write volume({name}) or has {name}", at, FIELDS)
     refuse_unknown("field", name, words[0], (*FIELDS, *MEASURES), f"fields are {listed(FIELDS)}")
 
 
@@ -211,7 +208,7 @@ def _wanted_value(stack: list) -> str:
 
 def refuse_unknown(kind: str, found: str, at: Token, expected: tuple[str, ...], otherwise: str) -> NoReturn:
     """Offer the nearest of the expected words, or what there is if none is near."""
-    near = _nearest(found, expected)
+    near = nearest(found, expected)
     remedy = f"did you mean '{near}'?" if near else otherwise
     raise Refusal(f"unknown {kind} '{shortened(found)}'", remedy, at.start_pos, expected, near)
 
@@ -236,12 +233,26 @@ def known_operator(token: Token) -> str:
     raise Refusal(f"unknown operator '{shortened(token)}'", remedy, token.start_pos, OPERATORS, near)
 
 
+def saved_name(written: str, position: int | None) -> str:
+    """The name of a saved query as it is kept.
+
+    Raises:
+        Refusal: It cannot be one.
+    """
+    name = written.lower()
+    if not SAVED_NAME.fullmatch(name):
+        found = f"'@{shortened(written)}' names no saved query" if written else "'@' is followed by no name"
+        raise Refusal(found, "a name is made of letters, digits, _ . and -, 100 at most: @todo", position)
+    return name
+
+
 def name_length(words: list[Token]) -> int:
     """How many of the words were meant as a name: up to the next one that begins something else."""
     return next((n for n, word in enumerate(words) if n and word.lower() in _NO_CLASS_WORDS), len(words))
 
 
-def _nearest(word: str, choices: tuple[str, ...]) -> str | None:
+def nearest(word: str, choices: tuple[str, ...]) -> str | None:
+    """The choice that looks most like the word; None where none looks like it."""
     near = difflib.get_close_matches(shortened(word).lower(), choices, n=1)
     return near[0] if near else None
 

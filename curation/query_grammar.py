@@ -31,6 +31,7 @@ from curation.query import (
     Or,
     Pattern,
     QueryError,
+    Saved,
     quote,
 )
 from curation.query_errors import (
@@ -48,6 +49,7 @@ from curation.query_errors import (
     refuse_phrase,
     refuse_token,
     refuse_unknown,
+    saved_name,
     shortened,
 )
 
@@ -68,6 +70,7 @@ start: [either]
 ?both: negated (_AND negated)*
 ?negated: _NOT negated                  -> nothing_of
     | "(" either ")"
+    | SAVED                             -> saved
     | words                             -> phrase
     | words OPERATOR value              -> comparison
     | words "(" words ")"               -> measure
@@ -78,6 +81,7 @@ value: NUMBER | STRING | WORD+
 _AND.2: /and(?![\w.\/*@-])/i
 _OR.2: /or(?![\w.\/*@-])/i
 _NOT.2: /not(?![\w.\/*@-])/i
+SAVED: /@[^\s()"=<>!,;&|]*/
 WORD: /[^\W\d][\w.\/*@-]*/
 NUMBER: /[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?/i
 STRING: /"(\\.|[^"\\])*"/s
@@ -98,7 +102,7 @@ def parse_text(text: str) -> Node:
                 MAX_LENGTH,
             )
         node = _parse(text)
-        _check_size(node)
+        check_size(node)
     except Refusal as refusal:
         raise QueryError(
             refusal.problem,
@@ -127,8 +131,12 @@ def _parse(text: str) -> Node:
     return node
 
 
-def _check_size(node: Node) -> None:
-    """Refuse a tree too deep or too wide for a database; iterative, for it may be too deep to recurse."""
+def check_size(node: Node) -> None:
+    """Refuse a tree too deep or too wide for a database; iterative, for it may be too deep to recurse.
+
+    Raises:
+        Refusal: It is; at position 0, for the whole of it is.
+    """
     conditions = 0
     todo = [(node, 1)]
     while todo:
@@ -166,6 +174,10 @@ class _TreeBuilder(Transformer):
 
     def nothing_of(self, children: list[Node]) -> Node:
         return Not(children[0])
+
+    def saved(self, children: list[Token]) -> Node:
+        (token,) = children
+        return Saved(saved_name(token[1:], token.start_pos), token.start_pos or 0)
 
     def words(self, children: list[Token]) -> list[Token]:
         return children

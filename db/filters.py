@@ -16,7 +16,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Boolean
 
 from curation.labels import CLASS_IDS, ORGAN_IDS
-from curation.query import And, Everything, Field, Flag, HasClass, Measure, Node, Not, Or, Pattern
+from curation.query import And, Everything, Field, Flag, HasClass, Measure, Node, Not, Or, Pattern, Saved
 from curation.status import Origin, Severity, Status
 from db.models import (
     Annotation,
@@ -50,7 +50,7 @@ def compile_filter(node: Node, frame: Frame) -> Condition:
     """Compile a query over a snapshot.
 
     Args:
-        node: From `curation.query.parse`.
+        node: From `db.saved_queries.resolved`.
         frame: From `db.snapshots.frame`; the condition is for a SELECT from its tables.
     """
     match node:
@@ -72,6 +72,8 @@ def compile_filter(node: Node, frame: Frame) -> Condition:
             return _field(node, frame)
         case Flag(name):
             return _FLAGS[name](frame)
+        case Saved(name):
+            raise ValueError(f"'@{name}' is not spelled out; use db.saved_queries.resolved")
 
 
 class _Matches(FunctionElement[bool]):

@@ -9,10 +9,10 @@ from sqlalchemy import BigInteger, ColumnElement, case, cast, func, select
 from sqlalchemy.orm import Session, aliased
 
 from curation.class_states import BITS, STATES, ClassStates, unpack
-from curation.query import parse
 from curation.status import Origin
 from db.filters import compile_filter
 from db.models import Annotation, Case, MaskVersion, Member, ReservedVoxels, Role, Source, Split, Tombstone
+from db.saved_queries import resolved
 from db.snapshots import NEWEST, frame
 
 
@@ -88,7 +88,7 @@ def candidates(session: Session, query: str) -> list[Candidate]:
             packed_states(asked.version_id),
         )
         .select_from(asked.tables)
-        .where(compile_filter(parse(query), asked))
+        .where(compile_filter(resolved(session, query), asked))
     )  # fmt: skip
     found = [Candidate(*[*before, unpack(code)]) for *before, code in rows]
     # Sorted here, by code point: the databases' own orders differ.
@@ -102,7 +102,7 @@ def licences(session: Session, query: str) -> dict[str | None, int]:
     rows: Iterable[Any] = session.execute(
         select(licence, func.count())
         .select_from(asked.tables)
-        .where(compile_filter(parse(query), asked))
+        .where(compile_filter(resolved(session, query), asked))
         .group_by(licence)
     )
     return {known: int(n) for known, n in rows}

@@ -10,7 +10,7 @@ from sqlalchemy import Select, and_, case, exists, false, func, not_, null, or_,
 from sqlalchemy.orm import Session, aliased
 
 from curation.labels import BY_ID, CLASS_IDS
-from curation.query import parse
+from curation.query import Node
 from curation.status import Evidence, Origin, Severity, Status
 from curation.worklist import Candidate, OpenFinding
 from db.filters import compile_filter
@@ -26,6 +26,7 @@ from db.models import (
     PredictionClass,
     Verdict,
 )
+from db.saved_queries import resolved
 from db.snapshots import NEWEST, frame
 from db.standing import class_is_accepted, class_is_stale, is_retracted
 
@@ -80,7 +81,8 @@ def candidates(
     """
     drawn_in, cases = drawn_by_people(session)
     known = _drawn_by_models(session)
-    for statement in (_class_candidates(query, agreement_below, known), _mask_candidates(query)):
+    node = resolved(session, query)
+    for statement in (_class_candidates(node, agreement_below, known), _mask_candidates(node)):
         # On the connection: a session would look at every row for objects to keep.
         rows: Any = session.connection().execute(statement, execution_options={"yield_per": _CHUNK})
         for chunk in rows.partitions():
@@ -122,7 +124,7 @@ def _drawn_by_models(session: Session) -> list[int]:
     return sorted(model_id * _CLASSES_OF_A_MODEL + class_id for model_id, class_id in rows)
 
 
-def _class_candidates(query: str, agreement_below: float, known: list[int]) -> Select[Any]:
+def _class_candidates(node: Node, agreement_below: float, known: list[int]) -> Select[Any]:
     asked = frame(NEWEST)
     a, said = aliased(Annotation), aliased(PredictionClass)
     found, newest = _severe_findings(), _newest_predictions()
@@ -156,14 +158,14 @@ def _class_candidates(query: str, agreement_below: float, known: list[int]) -> S
             )
         )
         .where(
-            compile_filter(parse(query), asked),
+            compile_filter(node, asked),
             or_(pseudo, found.c.version_id.is_not(None), agreement < agreement_below, stale),
             not_(class_is_accepted(a, Case.id)),
         )
     )
 
 
-def _mask_candidates(query: str) -> Select[Any]:
+def _mask_candidates(node: Node) -> Select[Any]:
     asked, found = frame(NEWEST), _severe_findings()
     return (
         select(
@@ -180,7 +182,7 @@ def _mask_candidates(query: str) -> Select[Any]:
         .select_from(
             asked.tables.join(found, and_(found.c.version_id == asked.version_id, found.c.class_id.is_(None)))
         )
-        .where(compile_filter(parse(query), asked))
+        .where(compile_filter(node, asked))
     )
 
 

@@ -6,10 +6,11 @@ from sqlalchemy import ColumnElement, Subquery, and_, case, func, select
 from sqlalchemy.orm import Session
 
 from curation.labels import BY_ID, CLASS_NAMES, ORGAN_IDS
-from curation.query import Node, parse
+from curation.query import Node
 from curation.status import Origin, Status
 from db.filters import compile_filter, is_flagged
 from db.models import Annotation, Case, Source
+from db.saved_queries import resolved
 from db.snapshots import NEWEST, Snapshot, frame
 
 # How a class can stand in a case; what `census --json` prints per class.
@@ -56,7 +57,7 @@ def census(session: Session, query: str | Node | None = None, *, snapshot: Snaps
     Raises:
         QueryError: The query cannot be read.
     """
-    asked = _asked(query, snapshot)
+    asked = _asked(session, query, snapshot)
     classes = {name: dict.fromkeys(COUNTED, 0) for name in CLASS_NAMES}
     rows = session.execute(
         select(Annotation.class_id, Annotation.status, Annotation.origin, func.count())
@@ -80,7 +81,7 @@ def coverage_by_source(
     session: Session, query: str | Node | None = None, *, snapshot: Snapshot = NEWEST
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Source to class name to the counts that `census` gives, for sources with at least one case."""
-    asked = _asked(query, snapshot)
+    asked = _asked(session, query, snapshot)
     coverage: dict[str, dict[str, dict[str, int]]] = {}
     rows = session.execute(
         select(Source.name, Annotation.class_id, Annotation.status, Annotation.origin, func.count())
@@ -101,7 +102,7 @@ def coverage_by_source(
 
 def overview(session: Session, query: str | Node | None = None, *, snapshot: Snapshot = NEWEST) -> Overview:
     """The numbers that a start page shows."""
-    asked = _asked(query, snapshot)
+    asked = _asked(session, query, snapshot)
     per = _per_version(asked)
     complete = per.c.organs_missing == 0
     strong = and_(complete, per.c.organs_pseudo == 0, per.c.organs > 0)
@@ -131,9 +132,9 @@ def overview(session: Session, query: str | Node | None = None, *, snapshot: Sna
     )
 
 
-def _asked(query: str | Node | None, snapshot: Snapshot) -> Subquery:
+def _asked(session: Session, query: str | Node | None, snapshot: Snapshot) -> Subquery:
     """The (case_id, version_id) pairs that a query finds."""
-    node = parse(query or "") if query is None or isinstance(query, str) else query
+    node = resolved(session, query)
     over = frame(snapshot)
     return (
         select(Case.id.label("case_id"), over.version_id.label("version_id"))

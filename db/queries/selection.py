@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 
 from curation.errors import UsageError
 from curation.labels import BY_ID, CLASS_IDS, ORGAN_IDS
-from curation.query import Node, parse
+from curation.query import Node
 from curation.status import Status
 from db import purged
 from db.filters import compile_filter, is_complete, is_flagged, is_stale, is_strong
 from db.models import Annotation, Case, MaskVersion, Role, Source, Tombstone, VersionKind
+from db.saved_queries import resolved
 from db.snapshots import NEWEST, Frame, Snapshot, frame
 
 # What a page of cases can be sorted by.
@@ -181,7 +182,7 @@ def count(session: Session, query: str | Node = "", *, snapshot: Snapshot = NEWE
         QueryError: The query cannot be read.
     """
     asked = frame(snapshot)
-    return session.scalars(_select(query, asked, func.count())).one()
+    return session.scalars(_select(session, query, asked, func.count())).one()
 
 
 def case_ids(session: Session, query: str | Node = "", *, snapshot: Snapshot = NEWEST) -> list[int]:
@@ -194,7 +195,7 @@ def case_refs(session: Session, query: str | Node = "", *, snapshot: Snapshot = 
     asked = frame(snapshot)
     rows = session.execute(
         _select(
-            query, asked, Case.id, asked.version_id.label("version_id"), MaskVersion.number,
+            session, query, asked, Case.id, asked.version_id.label("version_id"), MaskVersion.number,
             Source.name.label("source"), Case.name,
         ).order_by(*_by_address(session))
     )  # fmt: skip
@@ -229,6 +230,7 @@ def cases(
     key = _order_key(order, asked) or _by_address(session)
     statement = (
         _select(
+            session,
             query,
             asked,
             Case.id,
@@ -273,9 +275,8 @@ def statuses_of(
     return found
 
 
-def _select(query: str | Node, asked: Frame, *columns: Any) -> Select[Any]:
-    node = parse(query) if isinstance(query, str) else query
-    return select(*columns).select_from(asked.tables).where(compile_filter(node, asked))
+def _select(session: Session, query: str | Node, asked: Frame, *columns: Any) -> Select[Any]:
+    return select(*columns).select_from(asked.tables).where(compile_filter(resolved(session, query), asked))
 
 
 def _by_address(session: Session) -> tuple[ColumnElement[str], ColumnElement[str]]:
