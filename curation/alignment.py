@@ -29,20 +29,8 @@ def aligned(runs: RunLengths, found: Geometry, wanted: Geometry) -> tuple[RunLen
         raise GridError(str(found.difference(wanted)))
     order = [int(axis) for axis in np.abs(turn).argmax(axis=1)]
     backwards = [turn[wanted_axis, axis] < 0 for wanted_axis, axis in enumerate(order)]
-    turned = _turned(found, order, backwards)
-    if difference := turned.difference(wanted):
+    if difference := found.turned(order, backwards).difference(wanted):
         raise GridError(difference)
     flips = tuple(slice(None, None, -1 if back else 1) for back in backwards)
     array = runs.to_array().transpose(order)[flips]
     return RunLengths.from_array(array), f"axes {found.axis_codes} turned to {wanted.axis_codes}"
-
-
-def _turned(grid: Geometry, order: list[int], backwards: list[bool]) -> Geometry:
-    """The grid of an array that was transposed to `order` and then flipped where `backwards`."""
-    to_file = np.zeros((4, 4))  # index in the turned array to index in the file
-    to_file[3, 3] = 1
-    for wanted_axis, (axis, back) in enumerate(zip(order, backwards, strict=True)):
-        to_file[axis, wanted_axis] = -1 if back else 1
-        to_file[axis, 3] = grid.shape[axis] - 1 if back else 0
-    x, y, z = (grid.shape[axis] for axis in order)
-    return Geometry((x, y, z), grid.affine @ to_file)

@@ -1,5 +1,6 @@
 """Where a volume's voxels lie in the patient: shape, affine, and how the file's axes run through the body."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -87,15 +88,18 @@ class Geometry:
         flipped = array[tuple(slice(None, None, -1 if backwards else 1) for _, backwards in self.ras_axes)]
         return flipped.transpose(np.argsort([axis for axis, _ in self.ras_axes]))
 
-    @property
-    def affine_ras(self) -> NDArray[np.float64]:
-        """The affine of what `to_ras` returns."""
-        turn = np.zeros((4, 4))
-        turn[3, 3] = 1
-        for patient, (axis, backwards) in enumerate(self.ras_axes):
-            turn[axis, patient] = -1 if backwards else 1
-            turn[axis, 3] = self.shape[axis] - 1 if backwards else 0
-        return self.affine @ turn
+    def turned(self, order: Sequence[int], backwards: Sequence[bool]) -> "Geometry":
+        """The grid of an array of `shape` after it is transposed to `order`, then flipped where `backwards`.
+
+        With the axes and directions of `ras_axes` it is the grid of what `to_ras` returns.
+        """
+        to_file = np.zeros((4, 4))  # takes an index in the turned array to the index in the file
+        to_file[3, 3] = 1
+        for place, (axis, back) in enumerate(zip(order, backwards, strict=True)):
+            to_file[axis, place] = -1 if back else 1
+            to_file[axis, 3] = self.shape[axis] - 1 if back else 0
+        x, y, z = (self.shape[axis] for axis in order)
+        return Geometry((x, y, z), self.affine @ to_file, self.note)
 
     def difference(self, other: "Geometry") -> str | None:
         """How two grids differ, as a half sentence for an error message; None if they are the same.
