@@ -27,6 +27,14 @@ WORLD: dict[str, list[dict[str, Any]]] = {
         {"id": 1, "source_id": 1, "name": "case_00000", "patient": "p"},
         {"id": 2, "source_id": 1, "name": "case_00001", "patient": "p"},
     ],
+    "image": [
+        {
+            "case_id": 1, "file_bytes": 9, "modified_ns": 9, "voxel_hash": HASH, "histogram_hash": HASH,
+            "shape_x": 4, "shape_y": 5, "shape_z": 6, "spacing_x": 1.0, "spacing_y": 1.0, "spacing_z": 1.0,
+            "orientation": "RAS", "low": -1024.0, "high": 1000.0, "is_hu": True, "note": "",
+        }
+    ],
+    "saved_query": [{"id": 1, "name": "todo", "query": "weak", "author": "me"}],
     "run": [{"id": 1, "stage": "ingest", "author": "me", "program_version": "1"}],
     "mask_version": [
         {
@@ -197,6 +205,12 @@ FORBIDDEN: list[tuple[str, str, dict[str, Any]]] = [
         "annotation",
         DRAWN | {"origin": "pseudo", "prediction_id": 99},
     ),
+    ("ck_image_shape_positive", "image", {"shape_z": 0}),
+    ("ck_image_spacing_positive", "image", {"spacing_x": 0.0}),
+    ("ck_image_low_below_high", "image", {"low": 2000.0}),
+    ("ck_image_note_says_why", "image", {"is_hu": False}),
+    ("ck_saved_query_name_addressable", "saved_query", {"name": "a@b"}),
+    ("uq_saved_query_name", "saved_query", {"id": 2}),
 ]
 
 # Only there to be referred to: (case_id, id) is unique because id is.
