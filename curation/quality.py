@@ -6,9 +6,12 @@ import numpy as np
 
 from curation.census import ClassCensus
 from curation.components import find_components
+from curation.holes import holes_in_organ
 from curation.labels import BY_ID, SIDED_PAIRS
 from curation.rle import RunLengths
 from curation.status import Finding, Severity
+from curation.tumor_place import tumor_far_from_organs
+from curation.volume_ranges import implausible_volume
 from curation.volumes import Geometry
 
 # The part of a class's voxels that its largest piece should hold. Our choice: solid organs lose a few voxels
@@ -50,9 +53,7 @@ def check_mask(census: Mapping[int, ClassCensus], runs: RunLengths, geometry: Ge
     return [finding for check in CHECKS.values() for finding in check(classes, runs, geometry)]
 
 
-def organ_in_pieces(
-    census: Mapping[int, ClassCensus], runs: RunLengths, geometry: Geometry
-) -> list[Finding]:
+def organ_in_pieces(census: Mapping[int, ClassCensus], runs: RunLengths, geometry: Geometry) -> list[Finding]:
     """Organs whose largest piece holds too little of them; info only where the scan's edge may have cut."""
     findings = []
     for class_id, organ in census.items():
@@ -79,9 +80,7 @@ def organ_in_pieces(
     return findings
 
 
-def touches_border(
-    census: Mapping[int, ClassCensus], runs: RunLengths, geometry: Geometry
-) -> list[Finding]:
+def touches_border(census: Mapping[int, ClassCensus], runs: RunLengths, geometry: Geometry) -> list[Finding]:
     """Classes on the outermost voxels of the volume.
 
     Cut by the top or bottom of the scan is common (info; not even that for the great vessels and the
@@ -153,6 +152,9 @@ CHECKS: dict[str, Check] = {
     "organ_in_pieces": organ_in_pieces,
     "touches_border": touches_border,
     "left_right_swap": left_right_swap,
+    "implausible_volume": implausible_volume,
+    "holes_in_organ": holes_in_organ,
+    "tumor_far_from_organs": tumor_far_from_organs,
 }
 
 
