@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -224,7 +225,10 @@ class _Taking:
         if measured.unchanged and not self._says_more(job):
             outcome.count("unchanged")
             return
-        self.booking.add(partial(self._write, measured), address)
+        if job.known is None and measured.geometry is not None:
+            self.booking.add_together(self._write_new, measured, address)
+        else:
+            self.booking.add(partial(self._write, measured), address)
 
     def _says_more(self, job: IncomingCase) -> bool:
         """Whether this ingest tells anything new of a case whose mask is unchanged."""
@@ -235,44 +239,60 @@ class _Taking:
             or _relative(job.image, self.image_root) != job.known.image_path
         )
 
+    def _write_new(self, session: Session, cases: Sequence[Measured]) -> list[str]:
+        """Write the rows of cases that were not known; returns what each counts as."""
+        new = [
+            writes.NewCase(name=case.job.name, first=self._version(case), **self._facts(case.job))
+            for case in cases
+        ]
+        there = writes.add_cases(session, self.source_id, new)
+        return [
+            self._write(case, session) if case.job.name in there else "new"  # another writer was first
+            for case in cases
+        ]
+
     def _write(self, measured: Measured, session: Session) -> str:
         """Write the rows of one measured case; returns what it counts as."""
-        job, facts = measured.job, self.listed.get(measured.job.name, CaseFacts())
-        case_id = writes.ensure_case(
-            session,
-            self.source_id,
-            job.name,
-            patient=facts.patient,
-            role=facts.role or self.request.role,
-            licence=facts.licence,
-            looked_for=list(facts.looked_for) if facts.looked_for is not None else None,
-            extra=facts.extra or None,
-            image_path=_relative(job.image, self.image_root),
-        )
+        job = measured.job
+        case_id = writes.ensure_case(session, self.source_id, job.name, **self._facts(job))
         if measured.unchanged or measured.geometry is None:
             return "unchanged"
-        writes.add_version(
-            session,
-            case_id,
-            job.known.newest_version_id if job.known else None,
-            NewVersion(
-                kind=VersionKind.INGESTED,
-                author=self.bench.author,
-                message=self.request.message or measured.message,
-                geometry=measured.geometry,
-                incoming_hash=measured.incoming_hash,
-                file_hash=measured.file_hash,
-                voxel_hash=measured.voxel_hash,
-                annotations=measured.annotations,
-                reserved=measured.reserved or {},
-                conflicts=measured.conflicts,
-                incoming_path=str(job.mask.resolve()) if job.mask else None,
-                findings=measured.findings,
-                revision_id=self.revision_id,
-                run_id=self.booking.outcome.run_id,
-            ),
-        )
+        parent_id = job.known.newest_version_id if job.known else None
+        writes.add_version(session, case_id, parent_id, self._version(measured))
         return "new" if job.known is None else "new versions"
+
+    def _facts(self, job: IncomingCase) -> dict[str, Any]:
+        """What is said of a case beside its mask."""
+        facts = self.listed.get(job.name, CaseFacts())
+        return {
+            "patient": facts.patient,
+            "role": facts.role or self.request.role,
+            "licence": facts.licence,
+            "looked_for": list(facts.looked_for) if facts.looked_for is not None else None,
+            "extra": facts.extra or None,
+            "image_path": _relative(job.image, self.image_root),
+        }
+
+    def _version(self, measured: Measured) -> NewVersion:
+        """The version to be written of a measured case."""
+        assert measured.geometry is not None, "what is neither refused nor unchanged was measured"
+        mask = measured.job.mask
+        return NewVersion(
+            kind=VersionKind.INGESTED,
+            author=self.bench.author,
+            message=self.request.message or measured.message,
+            geometry=measured.geometry,
+            incoming_hash=measured.incoming_hash,
+            file_hash=measured.file_hash,
+            voxel_hash=measured.voxel_hash,
+            annotations=measured.annotations,
+            reserved=measured.reserved or {},
+            conflicts=measured.conflicts,
+            incoming_path=str(mask.resolve()) if mask else None,
+            findings=measured.findings,
+            revision_id=self.revision_id,
+            run_id=self.booking.outcome.run_id,
+        )
 
 
 def _folder(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -110,6 +110,21 @@ class Outcome:
 
 # What a write does with its session; a text that it returns is counted in the outcome.
 Write = Callable[[Session], str | None]
+# The same for several things at once: one text, or None, for each of them.
+WriteAll = Callable[[Session, Sequence[Any]], Sequence[str | None]]
+
+
+@dataclass(frozen=True)
+class _Queued:
+    """One thing to be written: what it is about, and who writes it, perhaps together with others."""
+
+    subject: str
+    write_all: WriteAll
+    item: Any
+
+
+def _one_by_one(session: Session, queued: Sequence[Write]) -> list[str | None]:
+    return [write(session) for write in queued]
 
 
 @dataclass(frozen=True)
@@ -130,7 +145,7 @@ class Booking:
     def __init__(self, bench: Workbench, outcome: Outcome) -> None:
         self.bench = bench
         self.outcome = outcome
-        self._pending: list[tuple[str, Write]] = []
+        self._pending: list[_Queued] = []
         self._after: list[Callable[[], None]] = []
         self._batches = 0
         self._since = time.monotonic()
@@ -145,7 +160,18 @@ class Booking:
                 refuses its case alone; where that writer wrote the same, there is nothing to refuse.
             subject: The case or file that it is about.
         """
-        self._pending.append((subject, write))
+        self.add_together(_one_by_one, write, subject)
+
+    def add_together(self, write_all: WriteAll, item: Any, subject: str = "") -> None:
+        """Queue one thing that is written together with the others of its batch, where that is cheaper.
+
+        Args:
+            write_all: A function of a session and items, sorted by subject. For it holds what `add` says of a
+                write; where it raises a CurationError it is called again with each of the items alone.
+            item: What is to be written.
+            subject: The case or file that it is about.
+        """
+        self._pending.append(_Queued(subject, write_all, item))
         if time.monotonic() - self._since >= COMMIT_EVERY_S:
             self.flush()
 
@@ -181,7 +207,7 @@ class Booking:
     def flush(self) -> None:
         """Commit what is queued."""
         # In one order for all runs: two writers of the same cases wait for each other, but never crosswise.
-        batch, self._pending = sorted(self._pending, key=lambda queued: queued[0]), []
+        batch, self._pending = sorted(self._pending, key=lambda queued: queued.subject), []
         if batch:
             for written in self._commit(batch):
                 if written.counts_as:
@@ -193,19 +219,17 @@ class Booking:
             action()
         self._since = time.monotonic()
 
-    def _commit(self, batch: list[tuple[str, Write]]) -> list[_Written]:
+    def _commit(self, batch: list[_Queued]) -> list[_Written]:
         """Write a batch exactly once, without those of its writes that refuse their case."""
         try:
-            return self._transaction(batch, self._write)
+            return self._transaction(lambda session: self._write(session, batch))
         except DatabaseUnreachableError:
             raise
         except CurationError:
             # Rare, and a savepoint for every write of every batch would make them all a tenth slower.
-            return self._transaction(batch, self._write_or_refuse)
+            return self._transaction(lambda session: [self._write_or_refuse(session, one) for one in batch])
 
-    def _transaction(
-        self, batch: list[tuple[str, Write]], write_one: Callable[[Session, str, Write], _Written]
-    ) -> list[_Written]:
+    def _transaction(self, write: Callable[[Session], list[_Written]]) -> list[_Written]:
         number = self._batches + 1
         written: list[_Written] = []
 
@@ -213,26 +237,29 @@ class Booking:
             nonlocal written
             with self.bench.catalog.writing() as session:
                 if writes.begin_batch(session, self.outcome.run_id, number):
-                    written = [write_one(session, subject, write) for subject, write in batch]
+                    written = write(session)
                 # Else the attempt before was committed and only its answer was lost: `written` is right.
 
         self.bench.catalog.insist(attempt)
         self._batches = number
         return written
 
-    def _write(self, session: Session, _subject: str, write: Write) -> _Written:
-        return _Written(write(session))
+    def _write(self, session: Session, batch: list[_Queued]) -> list[_Written]:
+        together: dict[WriteAll, list[Any]] = {}
+        for queued in batch:
+            together.setdefault(queued.write_all, []).append(queued.item)
+        return [_Written(text) for write_all, items in together.items() for text in write_all(session, items)]
 
-    def _write_or_refuse(self, session: Session, subject: str, write: Write) -> _Written:
+    def _write_or_refuse(self, session: Session, queued: _Queued) -> _Written:
         savepoint = session.begin_nested()
         try:
-            counts_as = write(session)
+            (counts_as,) = queued.write_all(session, [queued.item])
         except WrittenMeanwhileError:
             savepoint.rollback()
             return _Written("written by another run meanwhile")
         except CurationError as error:
             savepoint.rollback()
-            self._write_item(session, subject, ItemState.REFUSED, str(error))
+            self._write_item(session, queued.subject, ItemState.REFUSED, str(error))
             return _Written(refused=str(error))
         savepoint.commit()
         return _Written(counts_as)

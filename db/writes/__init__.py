@@ -1,6 +1,6 @@
 """Everything that changes the catalog; each function takes a session of `Catalog.writing()` first."""
 
-from db.writes.cases import ensure_case, ensure_revision, ensure_source, move_source
+from db.writes.cases import NewCase, add_cases, ensure_case, ensure_revision, ensure_source, move_source
 from db.writes.datasets import MemberValues, freeze_dataset
 from db.writes.findings import settle_as_in
 from db.writes.models import (
@@ -36,12 +36,14 @@ __all__ = [
     "AnnotationValues",
     "ConflictValues",
     "MemberValues",
+    "NewCase",
     "NewEvaluation",
     "NewVersion",
     "PredictionClassValues",
     "StaleParentError",
     "VersionRef",
     "WrittenMeanwhileError",
+    "add_cases",
     "add_decision",
     "add_evaluations",
     "add_event",

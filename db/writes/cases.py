@@ -1,6 +1,7 @@
 """Sources, their revisions, and cases: made where absent, brought up to date where not."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import and_, select, update
@@ -8,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from curation.errors import UsageError
 from db.models import Case, Role, Source, SourceRevision
-from db.writes.insert import insert_if_absent
+from db.writes.insert import insert_all_if_absent, insert_if_absent
+from db.writes.versions import NewVersion, add_first_versions
 
 
 def _check_addressable(what: str, name: str) -> None:
@@ -149,3 +151,55 @@ def ensure_case(
     if changes:
         session.execute(update(Case).where(Case.id == case_id).values(**changes))
     return int(case_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewCase:
+    """A case to be made, with its first version if it has one; what is None is as `ensure_case` has it."""
+
+    name: str
+    first: NewVersion | None = None
+    patient: str | None = None
+    role: Role | None = None
+    licence: str | None = None
+    extra: Mapping[str, Any] | None = None
+    looked_for: Sequence[int] | None = None
+    image_path: str | None = None
+
+
+def add_cases(session: Session, source_id: int, cases: Sequence[NewCase]) -> set[str]:
+    """Make many cases of one source and their first versions, in a few statements for all of them.
+
+    Args:
+        session: A writing session.
+        source_id: From `ensure_source`.
+        cases: Of different names; in sorted order, so that two writers never wait for each other crosswise.
+
+    Returns:
+        Names that were there already. Nothing was written for these.
+
+    Raises:
+        UsageError: A name is empty or holds ``/`` or ``@``.
+    """
+    for case in cases:
+        _check_addressable("case", case.name)
+    source = session.scalars(select(Source.name).where(Source.id == source_id)).one()
+    rows = [
+        {
+            "source_id": source_id,
+            "name": case.name,
+            "patient": case.patient if case.patient is not None else f"{source}/{case.name}",
+            "role": case.role or Role.TRAIN,
+            "licence": case.licence,
+            "extra": dict(case.extra or {}),
+            "looked_for": sorted(case.looked_for) if case.looked_for is not None else None,
+            "image_path": case.image_path,
+        }
+        for case in cases
+    ]
+    made = insert_all_if_absent(session, Case, rows, ["source_id", "name"], returning=["name", "id"])
+    ids = {row.name: row.id for row in made}
+    add_first_versions(
+        session, {ids[case.name]: case.first for case in cases if case.first is not None and case.name in ids}
+    )
+    return {case.name for case in cases} - ids.keys()

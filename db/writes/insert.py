@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Table, insert
+from sqlalchemy import Row, Table, insert
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session
 
@@ -25,10 +25,32 @@ def insert_if_absent(
     Returns:
         The new row's id; None if another writer was first.
     """
+    found = insert_all_if_absent(session, model, [values], unique, returning=["id"])
+    return found[0].id if found else None
+
+
+def insert_all_if_absent(
+    session: Session,
+    model: type[DeclarativeBase],
+    rows: Sequence[Mapping[str, Any]],
+    unique: Sequence[str],
+    *,
+    returning: Sequence[str],
+) -> Sequence[Row[Any]]:
+    """Insert rows that have the same columns, each unless one with the same `unique` columns is there.
+
+    Returns:
+        The columns `returning` of the rows that are new, in no certain order.
+    """
+    if not rows:
+        return []
     table = table_of(model)
     make = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = make(table).on_conflict_do_nothing(index_elements=list(unique)).returning(table.c.id)
-    return session.scalar(statement, dict(values))
+    statement = make(table).on_conflict_do_nothing(index_elements=list(unique))
+    result = session.execute(
+        statement.returning(*(table.c[column] for column in returning)), [dict(row) for row in rows]
+    )
+    return result.all()
 
 
 def insert_returning_id(session: Session, model: type[DeclarativeBase], values: Mapping[str, Any]) -> int:

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
+from curation.class_states import pack
 from curation.errors import CurationError
 from curation.labels import CLASS_IDS
 from curation.status import Evidence, Finding, Origin, Status
@@ -130,66 +131,106 @@ def add_version(session: Session, case_id: int, parent_id: int | None, new: NewV
         WrittenMeanwhileError: And that is this very one, as where the same command runs twice.
         ValueError: The annotations are not one of each class.
     """
+    number = _next_number(session, case_id, parent_id, new)
+    row = _version_row(case_id, number, parent_id, new)
+    version_id = insert_returning_id(session, MaskVersion, row)
+    _add_details(session, [(version_id, parent_id, new)])
+    # On the table, not the class: no session holds cases, so none has to be looked for and brought up to date.
+    moved = session.execute(
+        update(_CASE)
+        .where(_CASE.c.id == case_id, _CASE.c.newest_version_id.is_not_distinct_from(parent_id))
+        .values(newest_version_id=version_id, states=row["states"])
+    )
+    assert moved.rowcount == 1, "the case was locked or its parent checked above"  # type: ignore[attr-defined]
+    return VersionRef(version_id, case_id, number)
+
+
+def add_first_versions(session: Session, firsts: Mapping[int, NewVersion]) -> None:
+    """Add version 1 to cases that this very transaction made, all of them in a few statements.
+
+    Nobody else can know these cases yet, so none has to be locked and no parent can be stale.
+
+    Args:
+        session: The writing session that made the cases.
+        firsts: Case id to its first version.
+
+    Raises:
+        ValueError: The annotations of one of them are not one of each class.
+    """
+    if not firsts:
+        return
+    rows = [_version_row(case_id, 1, None, new) for case_id, new in firsts.items()]
+    packed = {row["case_id"]: row["states"] for row in rows}
+    table = table_of(MaskVersion)
+    made = session.execute(insert(table).returning(table.c.id, table.c.case_id), rows).all()
+    _add_details(session, [(version_id, None, firsts[case_id]) for version_id, case_id in made])
+    session.connection().execute(
+        update(_CASE)
+        .where(_CASE.c.id == bindparam("of_case"))
+        .values(newest_version_id=bindparam("newest"), states=bindparam("packed")),
+        [{"of_case": case_id, "newest": version_id, "packed": packed[case_id]} for version_id, case_id in made],
+    )
+
+
+def _version_row(case_id: int, number: int, parent_id: int | None, new: NewVersion) -> dict[str, object]:
+    """The row of a version; every version's row is made here."""
     if sorted(a.class_id for a in new.annotations) != list(CLASS_IDS):
         raise ValueError(f"one annotation per class, not of {[a.class_id for a in new.annotations]}")
-    number = _next_number(session, case_id, parent_id, new)
     geometry = new.geometry
     shape, spacing = geometry.shape_ras, geometry.spacing_ras_mm
-    version_id = insert_returning_id(
-        session,
-        MaskVersion,
-        {
-            "case_id": case_id,
-            "number": number,
-            "parent_id": parent_id,
-            "kind": new.kind,
-            "incoming_hash": new.incoming_hash,
-            "file_hash": new.file_hash,
-            "voxel_hash": new.voxel_hash,
-            "incoming_path": new.incoming_path,
-            "revision_id": new.revision_id,
-            "restores_id": new.restores_id,
-            "run_id": new.run_id,
-            "author": new.author,
-            "message": new.message,
-            "shape_x": int(shape[0]),
-            "shape_y": int(shape[1]),
-            "shape_z": int(shape[2]),
-            "spacing_x": float(spacing[0]),
-            "spacing_y": float(spacing[1]),
-            "spacing_z": float(spacing[2]),
-            "orientation": geometry.axis_codes,
-            "affine": [float(value) for row in geometry.affine for value in row],
-        },
+    return {
+        "case_id": case_id,
+        "number": number,
+        "parent_id": parent_id,
+        "kind": new.kind,
+        "incoming_hash": new.incoming_hash,
+        "file_hash": new.file_hash,
+        "voxel_hash": new.voxel_hash,
+        "incoming_path": new.incoming_path,
+        "revision_id": new.revision_id,
+        "restores_id": new.restores_id,
+        "run_id": new.run_id,
+        "author": new.author,
+        "message": new.message,
+        "shape_x": int(shape[0]),
+        "shape_y": int(shape[1]),
+        "shape_z": int(shape[2]),
+        "spacing_x": float(spacing[0]),
+        "spacing_y": float(spacing[1]),
+        "spacing_z": float(spacing[2]),
+        "orientation": geometry.axis_codes,
+        "affine": [float(value) for row in geometry.affine for value in row],
+        "states": pack({a.class_id: a.origin or a.status for a in new.annotations}),
+    }
+
+
+def _add_details(session: Session, added: Sequence[tuple[int, int | None, NewVersion]]) -> None:
+    """Write what belongs to new versions, given as id, parent's id and values: one statement per table."""
+    insert_all(
+        session, Annotation, [_annotation_row(id_, a) for id_, _, new in added for a in new.annotations]
     )
-    insert_all(session, Annotation, [_annotation_row(version_id, a) for a in new.annotations])
-    voxel_ml = float(geometry.voxel_ml)
     insert_all(
         session, ReservedVoxels,
         [
-            {"version_id": version_id, "value": int(value), "voxels": int(n), "volume_ml": int(n) * voxel_ml}
-            for value, n in new.reserved.items()
+            {
+                "version_id": id_, "value": int(value), "voxels": int(n),
+                "volume_ml": int(n) * float(new.geometry.voxel_ml),
+            }
+            for id_, _, new in added for value, n in new.reserved.items()
         ],
     )  # fmt: skip
     insert_all(
         session, Conflict,
         [
             {
-                "version_id": version_id, "kept": int(c.kept), "offered": int(c.offered),
+                "version_id": id_, "kept": int(c.kept), "offered": int(c.offered),
                 "displaced": c.displaced, "voxels": int(c.voxels), "ml": float(c.ml),
             }
-            for c in new.conflicts
+            for id_, _, new in added for c in new.conflicts
         ],
     )  # fmt: skip
-    _add_findings(session, version_id, parent_id, new)
-    # On the table, not the class: no session holds cases, so none has to be looked for and brought up to date.
-    moved = session.execute(
-        update(_CASE)
-        .where(_CASE.c.id == case_id, _CASE.c.newest_version_id.is_not_distinct_from(parent_id))
-        .values(newest_version_id=version_id)
-    )
-    assert moved.rowcount == 1, "the case was locked or its parent checked above"  # type: ignore[attr-defined]
-    return VersionRef(version_id, case_id, number)
+    insert_all(session, FindingRow, [row for id_, parent_id, new in added
+                                     for row in _finding_rows(session, id_, parent_id, new)])  # fmt: skip
 
 
 def _next_number(session: Session, case_id: int, parent_id: int | None, new: NewVersion) -> int:
@@ -252,21 +293,20 @@ def _annotation_row(version_id: int, a: AnnotationValues) -> dict[str, object]:
     }
 
 
-def _add_findings(session: Session, version_id: int, parent_id: int | None, new: NewVersion) -> None:
-    """Book what the checks noticed; what a person dismissed stays dismissed while the class is unchanged."""
+def _finding_rows(
+    session: Session, version_id: int, parent_id: int | None, new: NewVersion
+) -> list[dict[str, object]]:
+    """What the checks noticed; what a person dismissed stays dismissed while the class is unchanged."""
     settled = _settled_findings(session, parent_id, new) if new.findings and parent_id else {}
     still_open = {"state": FindingState.OPEN, "person": None, "reason": None, "decided_at": None}
-    insert_all(
-        session, FindingRow,
-        [
-            {
-                "version_id": version_id, "class_id": f.class_id, "check": f.check, "severity": f.severity,
-                "value": float(f.value), "limit": float(f.limit), "message": f.message,
-                **settled.get((f.check, f.class_id), still_open),
-            }
-            for f in new.findings
-        ],
-    )  # fmt: skip
+    return [
+        {
+            "version_id": version_id, "class_id": f.class_id, "check": f.check, "severity": f.severity,
+            "value": float(f.value), "limit": float(f.limit), "message": f.message,
+            **settled.get((f.check, f.class_id), still_open),
+        }
+        for f in new.findings
+    ]  # fmt: skip
 
 
 def _settled_findings(

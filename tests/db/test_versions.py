@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from catalog_makers import add_case, add_model_prediction, annotations, digest, drawn, version
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from curation.errors import UsageError
@@ -12,7 +13,18 @@ from curation.volumes import Geometry
 from db import queries, writes
 from db.catalog import Catalog
 from db.ingest_state import known_cases
-from db.models import Role, VersionKind
+from db.models import (
+    Annotation,
+    Base,
+    Case,
+    Conflict,
+    FindingRow,
+    MaskVersion,
+    ReservedVoxels,
+    Role,
+    Source,
+    VersionKind,
+)
 from db.writes import AnnotationValues, ConflictValues, StaleParentError
 
 
@@ -236,3 +248,52 @@ def test_an_ingest_sees_the_file_that_a_complemented_case_came_from(catalog: Cat
     assert (known["a"].revision, known["a"].mapping) == ("2019", {"1": 200})
     assert known["a"].seen == {revision: digest("came in")}
     assert (known["b"].newest_version_id, known["b"].number, known["b"].incoming_hash) == (None, 0, None)
+
+
+def test_many_new_cases_at_once_leave_the_same_rows_as_one_by_one(catalog: Catalog) -> None:
+    liver = version(
+        drawn("liver"),
+        reserved={200: 5},
+        conflicts=[ConflictValues(kept=1, offered=3, voxels=4, ml=0.024)],
+        findings=[Finding("border", Severity.WARNING, 1, 1.0, 0.5, "cut")],
+    )
+    firsts = {"a": liver, "b": version(drawn("spleen")), "c": None}
+    with catalog.writing() as session:
+        one, many = (writes.ensure_source(session, name) for name in ("one", "many"))
+        for name, first in firsts.items():
+            case_id = writes.ensure_case(session, one, name, licence="CC0-1.0", looked_for=[3, 1])
+            if first is not None:
+                writes.add_version(session, case_id, None, first)
+        new = [
+            writes.NewCase(name=name, first=first, licence="CC0-1.0", looked_for=[3, 1])
+            for name, first in firsts.items()
+        ]
+        assert writes.add_cases(session, many, new) == set()
+        # What is there is told, and nothing is written for it.
+        again = writes.NewCase(name="a", first=liver, licence="other")
+        assert writes.add_cases(session, many, [again, writes.NewCase(name="d")]) == {"a"}
+    assert _rows_of(catalog, "many") == {**_rows_of(catalog, "one"), "d": _rows_of(catalog, "many")["d"]}
+
+
+def _rows_of(catalog: Catalog, source: str) -> dict[str, list[dict[str, object]]]:
+    """Every row of every case of a source, without ids, moments and the source's name."""
+    found: dict[str, list[dict[str, object]]] = {}
+    with catalog.reading() as session:
+        for case in session.scalars(select(Case).join(Source).where(Source.name == source)):
+            rows = found.setdefault(case.name, [_plain(case)])
+            for made in session.scalars(select(MaskVersion).where(MaskVersion.case_id == case.id)):
+                assert case.newest_version_id == made.id
+                rows.append(_plain(made))
+                for table in (Annotation, ReservedVoxels, Conflict, FindingRow):
+                    rows += [
+                        _plain(row) for row in session.scalars(select(table).filter_by(version_id=made.id))
+                    ]
+    return found
+
+
+def _plain(row: Base) -> dict[str, object]:
+    ids = {"id", "source_id", "case_id", "version_id", "newest_version_id", "drawn_version_id"}
+    hidden = ids | {"created_at", "patient"}
+    return {
+        column.key: getattr(row, column.key) for column in row.__table__.columns if column.key not in hidden
+    }
