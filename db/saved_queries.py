@@ -129,7 +129,7 @@ def _spelled_out(session: Session, text: str, instead: Mapping[str, str]) -> Nod
 
     def look_up(names: Collection[str]) -> Mapping[str, str]:
         asked = select(SavedQuery.name, SavedQuery.query).where(SavedQuery.name.in_(names))
-        found = dict(session.execute(asked).tuples().all())
+        found = {row.name: row.query for row in session.execute(asked)}
         return found | {name: instead[name] for name in names if name in instead}
 
     return expand(text, look_up, lambda: _names(session))

@@ -76,6 +76,8 @@ def combine(bench: Workbench, query: str, combination: Combination) -> Outcome:
         ids = [queries.known_model(session, name).id for name in names]
         for model_id in ids:
             offers.require_trusted(session, model_id)
+        # The run keeps what was asked, whatever @NAME stands for later.
+        query = queries.spelled_out(session, query)
         cases = case_files.queried(session, query)
         offered = [offers.newest_predictions(session, model_id) for model_id in ids]
     with bench.catalog.writing() as session:

@@ -72,6 +72,8 @@ def complement(
     with bench.catalog.reading() as session:
         model_id = queries.known_model(session, model).id
         offers.require_trusted(session, model_id)
+        # The run keeps what was asked, whatever @NAME stands for later.
+        query = queries.spelled_out(session, query)
         cases = case_files.queried(session, query)
     parameters = {
         "query": query,

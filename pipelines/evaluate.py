@@ -43,6 +43,8 @@ def evaluate(bench: Workbench, model: str, query: str, *, device: str = "auto") 
     """
     with bench.catalog.reading() as session:
         row = queries.known_model(session, model)
+        # The run keeps what was asked, whatever @NAME stands for later.
+        query = queries.spelled_out(session, query)
         cases = [case for case in case_files.queried(session, query) if case.annotated]
     if not cases:
         raise UsageError(

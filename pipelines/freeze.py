@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from curation.errors import UsageError
-from curation.query import parse
 from curation.status import Origin
 from db import case_files, datasets, freezing, writes
 from db.case_files import CaseFile
 from db.freezing import Candidate
 from db.models import Role, Split
+from db.saved_queries import spelled_out
 from db.writes import MemberValues
 from pipelines import splitting
 from pipelines.runs import Workbench
@@ -64,9 +64,12 @@ def freeze(bench: Workbench, request: FreezeRequest) -> Frozen:
         UsageError: The query finds no case to train on, or the split cannot be made.
     """
     _check(request)
-    asked, request = request, replace(request, query=licensed(request))
     left_out: dict[str, int] = defaultdict(int)
+    typed = request.query
     with bench.catalog.reading() as session:
+        # Frozen is what was asked, whatever @NAME stands for later.
+        asked = replace(request, query=spelled_out(session, typed))
+        request = replace(asked, query=licensed(asked))
         cases = freezing.candidates(session, request.query)
         if request.query != asked.query:
             left_out |= _unlicensed(
@@ -105,7 +108,10 @@ def freeze(bench: Workbench, request: FreezeRequest) -> Frozen:
         )
         writes.add_event(
             session, author=bench.author, action="dataset freeze", subject=f"{request.name}@{number}",
-            parameters={"query": request.query, "manifest_hash": digest.hexdigest()},
+            parameters={
+                "query": request.query, "manifest_hash": digest.hexdigest(),
+                **({"typed": typed} if asked.query != typed else {}),
+            },
             program_version=bench.program_version,
         )  # fmt: skip
     val = sum(member.split is Split.VAL for member in members)
@@ -130,8 +136,6 @@ def _check(request: FreezeRequest) -> None:
 
 def licensed(request: FreezeRequest) -> str:
     """The query with the licences asked for written into it, so that the frozen text says it all."""
-    # First, so that an error points into the text as it was typed.
-    parse(request.query)
     terms = [f"({request.query})"] if request.query.strip() else []
     if request.licences:
         wanted = " or ".join(map(_with_licence, request.licences))

@@ -55,6 +55,8 @@ def predict(bench: Workbench, model: str, query: str, *, device: str = "auto") -
     """
     found = trained_model(bench, model)
     with bench.catalog.reading() as session:
+        # The run keeps what was asked, whatever @NAME stands for later.
+        query = queries.spelled_out(session, query)
         cases = case_files.queried(session, query)
     with run(bench, "predict", {"model": model, "query": query}, key=model, total=len(cases)) as booking:
         predict_cases(bench, booking, found, cases, device)

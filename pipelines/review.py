@@ -94,6 +94,8 @@ def accept_many(
     class_ids = _class_ids(class_words)
     require_reason(reason)
     with bench.catalog.writing() as session:
+        # The log keeps what was asked, whatever @NAME stands for later.
+        query = queries.spelled_out(session, query)
         versions = [ref.version_id for ref in queries.case_refs(session, query)]
         drawn = reviewing.drawings(session, versions, class_ids)
         known = standing.accepted_classes(session, versions)

@@ -13,6 +13,7 @@ from app.cli import (
     ledger,
     models,
     predictions,
+    query,
     retraction,
     review,
     upkeep,
@@ -61,6 +62,7 @@ def main_options(
 
 
 catalog.register(app)
+query.register(app)
 ledger.register(app)
 predictions.register(app)
 review.register(app)

@@ -61,6 +61,13 @@ from db.queries.versions import (
     predictions_for,
     version_detail,
 )
+from db.saved_queries import (
+    SavedQueryRow,
+    UnknownSavedQueryError,
+    saved_queries,
+    saved_query,
+    spelled_out,
+)
 from db.snapshots import FIRST, NEWEST, AsOf, First, Newest, OfDataset, Snapshot
 
 __all__ = [
@@ -93,12 +100,14 @@ __all__ = [
     "ReservedRow",
     "RunItemRow",
     "RunRow",
+    "SavedQueryRow",
     "ScoreRow",
     "Snapshot",
     "SourceRow",
     "StoredFinding",
     "UnknownCaseError",
     "UnknownModelError",
+    "UnknownSavedQueryError",
     "VersionDetail",
     "VersionRow",
     "actions",
@@ -127,7 +136,10 @@ __all__ = [
     "resolve",
     "run_items",
     "runs",
+    "saved_queries",
+    "saved_query",
     "scores",
     "sources",
+    "spelled_out",
     "version_detail",
 ]

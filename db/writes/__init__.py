@@ -20,6 +20,7 @@ from db.writes.runs import (
     started_run,
     update_progress,
 )
+from db.writes.saved_queries import SavedAs, delete_query, save_query
 from db.writes.versions import (
     AnnotationValues,
     ConflictValues,
@@ -40,6 +41,7 @@ __all__ = [
     "NewEvaluation",
     "NewVersion",
     "PredictionClassValues",
+    "SavedAs",
     "StaleParentError",
     "VersionRef",
     "WrittenMeanwhileError",
@@ -53,6 +55,7 @@ __all__ = [
     "add_version",
     "begin_batch",
     "decide_finding",
+    "delete_query",
     "ensure_case",
     "ensure_model",
     "ensure_revision",
@@ -60,6 +63,7 @@ __all__ = [
     "finish_run",
     "freeze_dataset",
     "move_source",
+    "save_query",
     "settle_as_in",
     "start_run",
     "started_run",

@@ -27,6 +27,7 @@ from db.models import (
     Retraction,
     Run,
     RunItem,
+    SavedQuery,
     Tombstone,
 )
 from db.purged import PENDING
@@ -41,6 +42,7 @@ _TEXTS = (
     (Run, ("key", "parameters", "message", "progress")),
     (RunItem, ("subject", "reason")),
     (DatasetVersion, ("query", "message")),
+    (SavedQuery, ("query", "message")),
     (MaskVersion, ("message", "incoming_path")),
     (Prediction, ("incoming_path",)),
     (Decision, ("reason",)),
@@ -118,12 +120,15 @@ def empty_cases(session: Session, case_ids: Sequence[int], addresses: Collection
         delete(RunItem).where(or_(RunItem.case_id.in_(case_ids), RunItem.subject.in_(addresses))),
         update(MaskVersion)
         .where(MaskVersion.case_id.in_(case_ids))
-        .values(file_hash=None, voxel_hash=None, incoming_hash=None, incoming_path=None, message=""),
+        .values(
+            file_hash=None, voxel_hash=None, incoming_hash=None, incoming_path=None, message="", states=0
+        ),
         update(Member).where(Member.case_id.in_(case_ids)).values(patient=None),
         update(Case)
         .where(Case.id.in_(case_ids))
         .values(
-            newest_version_id=None, patient=GONE, licence=None, extra={}, looked_for=None, image_path=None
+            newest_version_id=None, states=None, patient=GONE, licence=None, extra={}, looked_for=None,
+            image_path=None,
         ),
     ):
         session.execute(statement.execution_options(synchronize_session=False))

@@ -49,6 +49,7 @@ def fill(catalog: Catalog) -> None:
             curves=[{"loss": 0.1}, {"loss": 1}],
             metrics={"x": 2},
         )
+        writes.save_query(session, "todo", 'missing liver and\n case = "ü*"', message="", author="me")
         run_id = writes.start_run(session, "ingest", None, {"a": 1}, "me", "0")
         writes.add_run_item(session, run_id, subject="s", state="refused", reason="r")  # type: ignore[arg-type]
         writes.add_event(session, author="me", action="ingest", program_version="0", parameters={})
