@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
@@ -15,17 +15,21 @@ from curation.labels import (
     CLASS_NAMES,
     GROUPS,
     IGNORE,
+    ORGAN_IDS,
+    UNRESOLVED,
     UNRESOLVED_BY_NAME,
     UNRESOLVED_BY_VALUE,
     find_class,
 )
 from curation.rle import RunLengths
+from curation.toml_places import TomlPlaces
 
 _RESERVED_WORDS = {"background": BACKGROUND, "ignore": IGNORE}
-_TEXT_KEYS = ("name", "title", "source", "revision", "publisher", "licence", "citation")
+_TEXT_KEYS = ("name", "title", "source", "revision", "publisher", "licence", "citation", "order_from")
 _KEYS = (*_TEXT_KEYS, "notes", "protocol", "values", "files")
 _FILE_KEYS = ("mask", "image")
 _VALUE_OR_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+_TOML_LINE = re.compile(r"(?P<said>.*) \(at line (?P<line>\d+), column \d+\)")
 _MAX_VALUE = 65535  # of a range in a mapping file; a label beyond it can still be named alone
 
 
@@ -40,7 +44,8 @@ class LabelMapping:
     `values` takes each incoming label value to a stored voxel value: a class id, an unresolved pair (200,
     201), ignore (255) or background (0). A value that is not in it is refused. `protocol` holds the class ids
     that the annotators looked for, both sides of a pair where the file names a pair; None if nobody stated
-    them. `file_patterns` ("mask", "image") say where a case's files lie, with `{case}` for its name.
+    them. `file_patterns` ("mask", "image") say where a case's files lie, with `{case}` for its name. `order_from`
+    is the publisher's document that the order of the values was read in.
     """
 
     name: str
@@ -52,6 +57,7 @@ class LabelMapping:
     publisher: str | None = None
     licence: str | None = None
     citation: str | None = None
+    order_from: str | None = None
     notes: tuple[str, ...] = ()
     file_patterns: Mapping[str, str] = field(default_factory=dict)
 
@@ -62,8 +68,8 @@ def builtin_names() -> list[str]:
     return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
 
-def load_builtin(name: str) -> LabelMapping:
-    """Load a mapping that comes with maskledger.
+def builtin_text(name: str) -> str:
+    """The file of a mapping that comes with maskledger, as it is.
 
     Raises:
         MappingError: No such mapping; the message lists those there are.
@@ -75,8 +81,16 @@ def load_builtin(name: str) -> LabelMapping:
         raise MappingError(
             f"unknown mapping '{name}': {hint}There are {', '.join(names)}; or give a FILE.toml of your own"
         )
-    filename = f"{name}.toml"
-    return parse_mapping(resources.files("curation.sources").joinpath(filename).read_text("utf-8"), filename)
+    return resources.files("curation.sources").joinpath(f"{name}.toml").read_text("utf-8")
+
+
+def load_builtin(name: str) -> LabelMapping:
+    """Load a mapping that comes with maskledger.
+
+    Raises:
+        MappingError: No such mapping; the message lists those there are.
+    """
+    return parse_mapping(builtin_text(name), f"{name}.toml")
 
 
 def parse_mapping(text: str, filename: str) -> LabelMapping:
@@ -84,46 +98,13 @@ def parse_mapping(text: str, filename: str) -> LabelMapping:
 
     ``[values]`` takes label values (``3``) or ranges (``14-20``, which single values override) to words: a
     class name or alias, ``kidney`` or ``adrenal`` (no side known), ``background`` or ``ignore``. ``protocol``
-    lists class words, pairs, or groups (``organ``). ``[files]`` may give patterns for mask and image.
+    lists class words, pairs, or groups (``organ``); it may name classes that no value stands for, which are
+    then known to be absent everywhere. ``[files]`` may give patterns for mask and image.
 
     Raises:
         MappingError: What is wrong, in which line, and the nearest word that would be right.
     """
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise MappingError(f"{filename}: {error}; a mapping file is TOML, e.g. 1 = \"liver\"") from error
-
-    def refuse(key: str, found: str) -> MappingError:
-        return MappingError(f"{filename}{_line_of(text, key)}: {found}")
-
-    for key in table:
-        if key not in _KEYS:
-            raise refuse(key, f"unknown key '{key}'{_nearest(key, _KEYS)}")
-    for key in _TEXT_KEYS:
-        if not isinstance(table.get(key, ""), str):
-            raise refuse(key, f"{key} = {table[key]!r} is not a text; put it in quotes")
-    if not isinstance(table.get("values"), dict) or not table["values"]:
-        raise refuse("[values]", "[values] is missing or empty; below it write lines like 1 = \"liver\"")
-    files = table.get("files", {})
-    for key, pattern in files.items():
-        if key not in _FILE_KEYS:
-            raise refuse(key, f"unknown key '{key}' in [files]{_nearest(key, _FILE_KEYS)}")
-        if not isinstance(pattern, str) or pattern.count("{case}") != 1:
-            raise refuse(key, f"{key} = {pattern!r} needs {{case}} once, where the case's name stands")
-    return LabelMapping(
-        name=table.get("name", filename.removesuffix(".toml")),
-        values=_values(table["values"], refuse),
-        protocol=_protocol(table["protocol"], refuse) if "protocol" in table else None,
-        title=table.get("title", ""),
-        source=table.get("source"),
-        revision=table.get("revision"),
-        publisher=table.get("publisher"),
-        licence=table.get("licence"),
-        citation=table.get("citation"),
-        notes=tuple(str(note) for note in table.get("notes", ())),
-        file_patterns=dict(files),
-    )
+    return _MappingFile(text.removeprefix("\ufeff"), filename).mapping()
 
 
 def apply_mapping(runs: RunLengths, mapping: LabelMapping, filename: str) -> RunLengths:
@@ -140,78 +121,32 @@ def apply_mapping(runs: RunLengths, mapping: LabelMapping, filename: str) -> Run
     if unknown:
         shown = ", ".join(f"{v} ({voxels[v]} voxels)" for v in unknown[:8])
         more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
+        remedy = "use the mapping of this source, or a mapping file that names them"
+        if len(unknown) == len(voxels):
+            remedy = f"not one value of this mask is, so it comes from another source or release; {remedy}"
         raise LabelValueError(
             f"{filename}: label values {shown}{more} are not in mapping '{mapping.name}' "
-            f"({_spans(mapping.values)}); use the mapping of this source, or a mapping file that names them"
+            f"({value_spans(mapping.values)}); {remedy}"
         )
     return runs.remap({value: mapping.values[value] for value in voxels})
 
 
-def _values(table: Mapping[str, Any], refuse: Any) -> dict[int, int]:
-    singles: dict[int, int] = {}
-    spread: dict[int, int] = {}
-    for key, word in table.items():
-        match = _VALUE_OR_RANGE.fullmatch(key)
-        if not match:
-            raise refuse(key, f"'{key}' is not a label value; write a whole number or a range like 14-20")
-        low, high = int(match[1]), int(match[2] or match[1])
-        if high < low or high - low > _MAX_VALUE:
-            raise refuse(key, f"'{key}' is not a range from low to high of at most {_MAX_VALUE} values")
-        target = _target(key, word, refuse)
-        if low == 0 and target != BACKGROUND:
-            raise refuse(key, f"0 is background and cannot mean '{word}'; save the mask with background 0")
-        (spread if match[2] else singles).update(dict.fromkeys(range(low, high + 1), target))
-    return {value: target for value, target in sorted((spread | singles).items()) if value != BACKGROUND}
+def class_words(ids: Iterable[int]) -> list[str]:
+    """Class ids in the words of a protocol, the shortest: ``organ``, ``kidney``, ``adrenal`` where all are meant."""
+    left = set(ids)
+    words: list[str] = []
+    if left.issuperset(ORGAN_IDS):
+        words.append("organ")
+        left.difference_update(ORGAN_IDS)
+    for class_id in sorted(left):
+        pair = next((p for p in UNRESOLVED if class_id in p.sides and left.issuperset(p.sides)), None)
+        word = pair.name if pair else BY_ID[class_id].name
+        if word not in words:
+            words.append(word)
+    return words
 
 
-def _target(key: str, word: Any, refuse: Any) -> int:
-    if not isinstance(word, str):
-        raise refuse(key, f"{key} = {word!r} is not a class name in quotes, e.g. {key} = \"liver\"")
-    plain = word.strip().lower()
-    if plain in _RESERVED_WORDS:
-        return _RESERVED_WORDS[plain]
-    if plain in UNRESOLVED_BY_NAME:
-        return UNRESOLVED_BY_NAME[plain].value
-    if found := find_class(word):
-        return found.id
-    words = (*CLASS_NAMES, *UNRESOLVED_BY_NAME, *_RESERVED_WORDS)
-    raise refuse(key, f"unknown class '{word}'{_nearest(plain, words)}")
-
-
-def _protocol(words: Any, refuse: Any) -> frozenset[int]:
-    if not isinstance(words, list):
-        raise refuse("protocol", f"protocol = {words!r} is not a list, e.g. [\"kidney\", \"tumor\"]")
-    ids: set[int] = set()
-    for word in words:
-        if isinstance(word, str) and word.strip().lower() in GROUPS:
-            ids.update(GROUPS[word.strip().lower()])
-            continue
-        target = _target("protocol", word, refuse)
-        if target in UNRESOLVED_BY_VALUE:
-            ids.update(UNRESOLVED_BY_VALUE[target].sides)
-        elif target in BY_ID:
-            ids.add(target)
-        else:
-            raise refuse("protocol", f"'{word}' is not a class that one can look for")
-    return frozenset(ids)
-
-
-def _line_of(text: str, key: str) -> str:
-    """", line N" for the line that begins with the key, or nothing if there is none."""
-    start = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*(=|$|#)")
-    for number, line in enumerate(text.splitlines(), start=1):
-        if start.match(line):
-            return f", line {number}"
-    return ""
-
-
-def _nearest(word: str, words: Iterable[str]) -> str:
-    known = tuple(words)
-    near = difflib.get_close_matches(word, known, n=1)
-    return f": did you mean '{near[0]}'?" if near else f"; known are {', '.join(known)}"
-
-
-def _spans(values: Iterable[int]) -> str:
+def value_spans(values: Iterable[int]) -> str:
     """Values as spans, e.g. "1-14, 20"."""
     spans: list[list[int]] = []
     for value in sorted(values):
@@ -220,3 +155,181 @@ def _spans(values: Iterable[int]) -> str:
         else:
             spans.append([value, value])
     return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
+
+
+class _MappingFile:
+    """One mapping file under examination: its table, and where each key stands."""
+
+    def __init__(self, text: str, filename: str) -> None:
+        self._filename = filename
+        self._places = TomlPlaces(text)
+        self._table = self._read(text)
+
+    def mapping(self) -> LabelMapping:
+        """Everything in the file, checked.
+
+        Raises:
+            MappingError: The first thing that is wrong, with its line.
+        """
+        table = self._table
+        for key in table:
+            if key not in _KEYS:
+                raise self._refused(f"unknown key '{key}'{_nearest(key, _KEYS)}", self._line(key))
+        texts = {key: self._text(key) for key in _TEXT_KEYS if key in table}
+        return LabelMapping(
+            name=texts.pop("name", self._filename.removesuffix(".toml")),
+            values=self._values(),
+            protocol=self._protocol() if "protocol" in table else None,
+            notes=self._notes(),
+            file_patterns=self._files(),
+            **texts,
+        )
+
+    def _read(self, text: str) -> dict[str, Any]:
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            if twice := self._places.twice():
+                first, second = twice
+                where = f" in [{second.table}]" if second.table else ""
+                said = f"'{second.key}' stands twice{where}, first in line {first.line}; keep one of the two"
+                raise self._refused(said, second.line) from error
+            known = _TOML_LINE.fullmatch(str(error))
+            said = f'{known["said"] if known else error}; a mapping file is TOML, e.g. 1 = "liver"'
+            raise self._refused(said, int(known["line"]) if known else None) from error
+
+    def _refused(self, found: str, line: int | None) -> MappingError:
+        return MappingError(f"{self._filename}{f', line {line}' if line else ''}: {found}")
+
+    def _line(self, key: str, table: str = "") -> int | None:
+        line = next(iter(self._places.lines_of(key, table)), None)
+        return line if line or table else self._places.line_of_table(key)
+
+    def _text(self, key: str) -> str:
+        text = self._table[key]
+        if not isinstance(text, str):
+            raise self._refused(f"{key} = {text!r} is not a text; put it in quotes", self._line(key))
+        if not text.strip():
+            raise self._refused(f"{key} is empty; write it, or leave the key out", self._line(key))
+        return text
+
+    def _notes(self) -> tuple[str, ...]:
+        notes = self._table.get("notes", [])
+        if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+            raise self._refused(
+                'notes is not a list of texts, e.g. ["drawn on a tablet"]', self._line("notes")
+            )
+        return tuple(notes)
+
+    def _files(self) -> dict[str, str]:
+        files = self._table.get("files", {})
+        if not isinstance(files, dict):
+            said = f'files = {files!r} is not a table; write [files] and below it mask = "{{case}}.nii.gz"'
+            raise self._refused(said, self._line("files"))
+        for key, pattern in files.items():
+            if key not in _FILE_KEYS:
+                raise self._refused(
+                    f"unknown key '{key}' in [files]{_nearest(key, _FILE_KEYS)}", self._line(key, "files")
+                )
+            if not isinstance(pattern, str) or pattern.count("{case}") != 1:
+                raise self._refused(
+                    f"{key} = {pattern!r} needs {{case}} once, where the case's name stands",
+                    self._line(key, "files"),
+                )
+        return dict(files)
+
+    def _values(self) -> dict[int, int]:
+        table = self._table.get("values")
+        if not isinstance(table, dict) or not table:
+            raise self._refused(
+                '[values] is missing or empty; below it write lines like 1 = "liver"', self._line("values")
+            )
+        singles: dict[int, int] = {}
+        spread: dict[int, int] = {}
+        keys: dict[int, str] = {}  # value to the range that names it, to say which two overlap
+        for key, low, high, target in self._entries(table):
+            line = self._line(key, "values")
+            if low == high and "-" not in key:
+                if low in singles:
+                    raise self._refused(
+                        f"value {low} stands twice, here as '{key}'; keep one of the two", line
+                    )
+                singles[low] = target
+                continue
+            for value in range(low, high + 1):
+                if value in spread:
+                    raise self._refused(
+                        f"the ranges '{keys[value]}' and '{key}' both name {value}; a single value may override "
+                        "a range, but ranges may not overlap",
+                        line,
+                    )
+                spread[value], keys[value] = target, key
+        values = {
+            value: target for value, target in sorted((spread | singles).items()) if value != BACKGROUND
+        }
+        if not values:
+            said = '[values] names no value but 0, the background; below it write lines like 1 = "liver"'
+            raise self._refused(said, self._line("values"))
+        return values
+
+    def _entries(self, table: dict[str, Any]) -> Iterator[tuple[str, int, int, int]]:
+        """Each line of ``[values]``: its key, lowest and highest value, and what they are stored as."""
+        for key, word in table.items():
+            line = self._line(key, "values")
+            match = _VALUE_OR_RANGE.fullmatch(key)
+            if not match or isinstance(word, dict):
+                shown = f"{key}.{next(iter(word), '')}" if isinstance(word, dict) else key
+                said = f"'{shown}' is not a label value; write a whole number or a range like 14-20"
+                raise self._refused(said, line)
+            low, high = int(match[1]), int(match[2] or match[1])
+            if high < low or high - low > _MAX_VALUE:
+                said = f"'{key}' is not a range from low to high of at most {_MAX_VALUE} values"
+                raise self._refused(said, line)
+            if not isinstance(word, str):
+                said = f'{key} = {word!r} is not a class name in quotes, e.g. {key} = "liver"'
+                raise self._refused(said, line)
+            target = self._target(word, line)
+            if low == 0 and target != BACKGROUND:
+                said = f"0 is background and cannot mean '{word}'; save the mask with background 0"
+                raise self._refused(said, line)
+            yield key, low, high, target
+
+    def _protocol(self) -> frozenset[int]:
+        words = self._table["protocol"]
+        example = 'a list, e.g. ["kidney", "tumor"]'
+        if not isinstance(words, list):
+            raise self._refused(f"protocol = {words!r} is not {example}", self._line("protocol"))
+        ids: set[int] = set()
+        for word in words:
+            if not isinstance(word, str):
+                said = f"protocol names {word!r}, which is no class name in quotes; it is {example}"
+                raise self._refused(said, self._line("protocol"))
+            if word.strip().lower() in GROUPS:
+                ids.update(GROUPS[word.strip().lower()])
+                continue
+            line = self._places.line_of_word(word, "protocol")
+            target = self._target(word, line)
+            if target in UNRESOLVED_BY_VALUE:
+                ids.update(UNRESOLVED_BY_VALUE[target].sides)
+            elif target in BY_ID:
+                ids.add(target)
+            else:
+                raise self._refused(f"'{word}' is not a class that one can look for", line)
+        return frozenset(ids)
+
+    def _target(self, word: str, line: int | None) -> int:
+        plain = word.strip().lower()
+        if plain in _RESERVED_WORDS:
+            return _RESERVED_WORDS[plain]
+        if plain in UNRESOLVED_BY_NAME:
+            return UNRESOLVED_BY_NAME[plain].value
+        if found := find_class(word):
+            return found.id
+        words = (*CLASS_NAMES, *UNRESOLVED_BY_NAME, *_RESERVED_WORDS)
+        raise self._refused(f"unknown class '{word}'{_nearest(plain, words)}", line)
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    known = tuple(words)
+    near = difflib.get_close_matches(word, known, n=1)
+    return f": did you mean '{near[0]}'?" if near else f"; known are {', '.join(known)}"

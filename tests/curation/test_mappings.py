@@ -4,42 +4,12 @@ import numpy as np
 import pytest
 
 from curation.errors import LabelValueError, UsageError
-from curation.labels import ORGAN_IDS
-from curation.mappings import apply_mapping, builtin_names, load_builtin, parse_mapping
+from curation.mappings import apply_mapping, class_words, load_builtin, parse_mapping
 from curation.rle import RunLengths
-
-# From the publishers' label lists, as data/SOURCES.md of the shared folder gives them.
-AMOS = {6: 1, 2: 2, 1: 3, 10: 4, 8: 5, 9: 6, 11: 7, 12: 8, 4: 9, 5: 10, 7: 11, 13: 12, 3: 13, 14: 0, 15: 0}
-TOTALSEGMENTATOR = {5: 1, 2: 2, 1: 3, 7: 4, 52: 5, 63: 6, 8: 7, 9: 8, 4: 9, 15: 10, 6: 11, 19: 12, 3: 13}
 
 
 def row(*values: int) -> RunLengths:
     return RunLengths.from_array(np.array(values, np.int16).reshape(-1, 1, 1))
-
-
-@pytest.mark.parametrize(
-    ("name", "values", "protocol"),
-    [
-        ("flare23", {value: value for value in range(1, 15)}, None),
-        ("kits19", {1: 200, 2: 14}, {2, 13, 14}),
-        ("kits23", {1: 200, 2: 14, 3: 0}, {2, 13, 14}),
-        ("amos22", AMOS, set(ORGAN_IDS)),
-        ("totalsegmentator", dict.fromkeys(range(1, 118), 0) | TOTALSEGMENTATOR, None),
-    ],
-)
-def test_the_mappings_that_come_along(name, values, protocol):
-    mapping = load_builtin(name)
-    assert mapping.values == values
-    assert mapping.protocol == protocol
-    assert mapping.name == name
-    assert mapping.title
-    assert mapping.citation
-    assert mapping.source
-    assert mapping.notes
-
-
-def test_every_mapping_that_comes_along_is_tested_above():
-    assert builtin_names() == ["amos22", "flare23", "kits19", "kits23", "totalsegmentator"]
 
 
 def test_kits_files_lie_in_a_folder_per_case():
@@ -53,8 +23,9 @@ def test_an_unknown_mapping_is_wrong_usage_and_the_nearest_is_offered():
     with pytest.raises(UsageError) as caught:
         load_builtin("amos")
     assert str(caught.value) == (
-        "unknown mapping 'amos': did you mean 'amos22'? There are amos22, flare23, kits19, kits23, "
-        "totalsegmentator; or give a FILE.toml of your own"
+        "unknown mapping 'amos': did you mean 'amos22'? There are abdomenct1k, amos22, btcv, chaos_ct, flare22, "
+        "flare23, kits19, kits21, kits23, lits, msd_colon, msd_hepatic_vessel, msd_liver, msd_pancreas, "
+        "msd_spleen, totalsegmentator, word; or give a FILE.toml of your own"
     )
 
 
@@ -117,7 +88,7 @@ def test_the_name_of_a_mapping_file_is_the_mappings_name_unless_it_says_otherwis
         ),
         (
             'protocol = "liver"\n[values]\n1 = "liver"',
-            "my.toml, line 1: protocol = 'liver' is not a list, e.g. [\"kidney\", \"tumor\"]",
+            'my.toml, line 1: protocol = \'liver\' is not a list, e.g. ["kidney", "tumor"]',
         ),
         (
             'protocol = ["lver"]\n[values]\n1 = "liver"',
@@ -136,6 +107,77 @@ def test_the_name_of_a_mapping_file_is_the_mappings_name_unless_it_says_otherwis
         (
             '[files]\nmsk = "{case}"\n[values]\n1 = "liver"',
             "my.toml, line 2: unknown key 'msk' in [files]: did you mean 'mask'?",
+        ),
+        (
+            '[values]\n1 = "liver"\n2 = "spleen"\n1 = "tumor"',
+            "my.toml, line 4: '1' stands twice in [values], first in line 2; keep one of the two",
+        ),
+        (
+            '[values]\n1 = "liver"\n"1" = "tumor"\n',
+            "my.toml, line 3: '1' stands twice in [values], first in line 2; keep one of the two",
+        ),
+        (
+            'title = "A"\ntitle = "B"\n[values]\n1 = "liver"',
+            "my.toml, line 2: 'title' stands twice, first in line 1; keep one of the two",
+        ),
+        (
+            '[values]\n1 = "liver"\n"01" = "tumor"',
+            "my.toml, line 3: value 1 stands twice, here as '01'; keep one of the two",
+        ),
+        (
+            '[values]\n5-8 = "liver"\n7-10 = "liver"',
+            "my.toml, line 3: the ranges '5-8' and '7-10' both name 7; a single value may override a range, "
+            "but ranges may not overlap",
+        ),
+        (
+            '[values]\n1 = "liver"\n1.5 = "tumor"',
+            "my.toml, line 3: '1' stands twice in [values], first in line 2; keep one of the two",
+        ),
+        (
+            '[values]\n1.5 = "tumor"',
+            "my.toml, line 2: '1.5' is not a label value; write a whole number or a range like 14-20",
+        ),
+        (
+            '[values]\n-1 = "tumor"',
+            "my.toml, line 2: '-1' is not a label value; write a whole number or a range like 14-20",
+        ),
+        (
+            "[values]\n1 = liver",
+            'my.toml, line 2: Invalid value; a mapping file is TOML, e.g. 1 = "liver"',
+        ),
+        (
+            '[values]\n0 = "background"',
+            'my.toml, line 1: [values] names no value but 0, the background; below it write lines like 1 = "liver"',
+        ),
+        (
+            "values = 3",
+            'my.toml, line 1: [values] is missing or empty; below it write lines like 1 = "liver"',
+        ),
+        (
+            'files = 3\n[values]\n1 = "liver"',
+            'my.toml, line 1: files = 3 is not a table; write [files] and below it mask = "{case}.nii.gz"',
+        ),
+        (
+            'notes = "none"\n[values]\n1 = "liver"',
+            'my.toml, line 1: notes is not a list of texts, e.g. ["drawn on a tablet"]',
+        ),
+        (
+            'source = " "\n[values]\n1 = "liver"',
+            "my.toml, line 1: source is empty; write it, or leave the key out",
+        ),
+        (
+            'protocol = ["liver", 3]\n[values]\n1 = "liver"',
+            "my.toml, line 1: protocol names 3, which is no class name in quotes; "
+            'it is a list, e.g. ["kidney", "tumor"]',
+        ),
+        (
+            'protocol = [\n  "liver",\n  "splen",\n]\n[values]\n1 = "liver"',
+            "my.toml, line 3: unknown class 'splen': did you mean 'spleen'?",
+        ),
+        (
+            # Neither the note's lines nor the table of files may be taken for the line of the value.
+            'notes = ["""\n1 = "x"\n"""]\n[files]\nmask = "1{case}"\n[values]\n1 = "livr"',
+            "my.toml, line 7: unknown class 'livr': did you mean 'liver'?",
         ),
         (
             "[values",
@@ -166,5 +208,41 @@ def test_values_outside_the_mapping_are_listed_with_their_voxels():
 
 
 def test_a_long_list_of_values_is_cut_short():
-    with pytest.raises(LabelValueError, match=r"27 \(1 voxels\) and 2 more are not in mapping 'flare23' \(1-14\)"):
+    with pytest.raises(
+        LabelValueError, match=r"27 \(1 voxels\) and 2 more are not in mapping 'flare23' \(1-14\)"
+    ):
         apply_mapping(row(*range(20, 30)), load_builtin("flare23"), "m.nii.gz")
+
+
+def test_a_mask_of_another_source_is_told_from_one_with_a_stray_value():
+    with pytest.raises(
+        LabelValueError, match=r"not one value of this mask is, so it comes from another source"
+    ):
+        apply_mapping(row(0, 63, 126), load_builtin("lits"), "m.nii.gz")
+    with pytest.raises(LabelValueError) as caught:
+        apply_mapping(row(0, 1, 63), load_builtin("lits"), "m.nii.gz")
+    assert "not one value" not in str(caught.value)
+
+
+def test_a_class_that_was_looked_for_needs_no_value_of_its_own():
+    mapping = parse_mapping('protocol = ["liver", "tumor"]\n[values]\n1 = "liver"', "healthy.toml")
+    assert mapping.protocol == {1, 14}  # so a tumor is known to be absent in every case
+    assert mapping.values == {1: 1}
+
+
+def test_a_file_written_on_windows_reads_the_same():
+    assert parse_mapping('\ufeff[values]\r\n1 = "liver"\r\n', "w.toml").values == {1: 1}
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        (range(1, 14), ["organ"]),
+        (range(1, 15), ["organ", "tumor"]),
+        ((2, 13, 14), ["kidney", "tumor"]),
+        ((2, 7, 8), ["right_kidney", "adrenal"]),
+        ((), []),
+    ],
+)
+def test_a_protocol_is_told_in_the_words_that_it_may_be_written_in(ids, words):
+    assert class_words(ids) == words
