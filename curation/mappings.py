@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
@@ -28,6 +28,7 @@ _RESERVED_WORDS = {"background": BACKGROUND, "ignore": IGNORE}
 _TEXT_KEYS = ("name", "title", "source", "revision", "publisher", "licence", "citation", "order_from")
 _KEYS = (*_TEXT_KEYS, "notes", "protocol", "values", "files")
 _FILE_KEYS = ("mask", "image")
+_FEW = 3  # organs left out, named one by one where the others go without saying
 _VALUE_OR_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 _TOML_LINE = re.compile(r"(?P<said>.*) \(at line (?P<line>\d+), column \d+\)")
 _MAX_VALUE = 65535  # of a range in a mapping file; a label beyond it can still be named alone
@@ -131,15 +132,31 @@ def apply_mapping(runs: RunLengths, mapping: LabelMapping, filename: str) -> Run
     return runs.remap({value: mapping.values[value] for value in voxels})
 
 
-def class_words(ids: Iterable[int]) -> list[str]:
-    """Class ids in the words of a protocol, the shortest: ``organ``, ``kidney``, ``adrenal`` where all are meant."""
-    left = set(ids)
+def drawn_classes(mapping: LabelMapping) -> frozenset[int]:
+    """The class ids that the mapping's values can give a mask; both sides where a value stands for a pair."""
+    drawn: set[int] = set()
+    for target in mapping.values.values():
+        if target in UNRESOLVED_BY_VALUE:
+            drawn.update(UNRESOLVED_BY_VALUE[target].sides)
+        elif target in BY_ID:
+            drawn.add(target)
+    return frozenset(drawn)
+
+
+def class_phrase(ids: Collection[int]) -> str:
+    """Class ids in few words, e.g. "liver, kidney, tumor", or "organ but duodenum" where most organs are meant."""
+    absent = sorted(set(ORGAN_IDS).difference(ids))
+    if len(absent) > _FEW:
+        return ", ".join(_words(ids))
+    organs = f"organ but {', '.join(_words(absent))}" if absent else "organ"
+    return "; ".join([organs, *_words(set(ids).difference(ORGAN_IDS))])
+
+
+def _words(ids: Collection[int]) -> list[str]:
+    """Class names in the order of their ids, a pair's one name where both of its sides are there."""
     words: list[str] = []
-    if left.issuperset(ORGAN_IDS):
-        words.append("organ")
-        left.difference_update(ORGAN_IDS)
-    for class_id in sorted(left):
-        pair = next((p for p in UNRESOLVED if class_id in p.sides and left.issuperset(p.sides)), None)
+    for class_id in sorted(ids):
+        pair = next((p for p in UNRESOLVED if class_id in p.sides and set(p.sides) <= set(ids)), None)
         word = pair.name if pair else BY_ID[class_id].name
         if word not in words:
             words.append(word)

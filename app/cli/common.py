@@ -32,7 +32,7 @@ MappingOption = Annotated[
     str,
     typer.Option(
         "--mapping",
-        help="How label values read: flare23 (our own values), kits19, kits23, amos22, totalsegmentator, or FILE.toml.",
+        help="How label values read: flare23 (our own values), another of `source mappings`, or FILE.toml.",
     ),
 ]
 
@@ -122,7 +122,7 @@ def load_mapping(name: str) -> "LabelMapping":
         UsageError: No such mapping or file, or the file cannot be used; names file and line or key.
     """
     from curation.errors import UsageError
-    from curation.mappings import builtin_names, load_builtin, parse_mapping
+    from curation.mappings import load_builtin, parse_mapping
 
     if name.endswith(".toml"):
         path = Path(name)
@@ -132,8 +132,4 @@ def load_mapping(name: str) -> "LabelMapping":
             raise UsageError(
                 f"{path}: cannot be read ({error}); give a TOML file with a [values] table"
             ) from error
-    if name not in builtin_names():
-        raise UsageError(
-            f"unknown mapping '{name}'; built-in mappings are {', '.join(builtin_names())}, or give FILE.toml"
-        )
     return load_builtin(name)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli import mappings
 from app.cli.common import JobsOption, JsonOption, print_json, print_table, workspace_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ catalog_app = typer.Typer(no_args_is_help=True, help="The catalog's database as 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
+    mappings.register(source_app)
     app.add_typer(source_app, name="source", rich_help_panel="Catalog")
     for command in (verify, backup, gc, log):
         app.command(rich_help_panel=PANEL)(command)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from curation.errors import LabelValueError, UsageError
-from curation.mappings import apply_mapping, class_words, load_builtin, parse_mapping
+from curation.mappings import apply_mapping, class_phrase, drawn_classes, load_builtin, parse_mapping
 from curation.rle import RunLengths
 
 
@@ -235,14 +235,20 @@ def test_a_file_written_on_windows_reads_the_same():
 
 
 @pytest.mark.parametrize(
-    ("ids", "words"),
+    ("ids", "phrase"),
     [
-        (range(1, 14), ["organ"]),
-        (range(1, 15), ["organ", "tumor"]),
-        ((2, 13, 14), ["kidney", "tumor"]),
-        ((2, 7, 8), ["right_kidney", "adrenal"]),
-        ((), []),
+        (range(1, 14), "organ"),
+        (range(1, 15), "organ; tumor"),
+        (set(range(1, 15)) - {12}, "organ but duodenum; tumor"),
+        (set(range(1, 14)) - {7, 8, 12}, "organ but adrenal, duodenum"),
+        ((14, 2, 13), "kidney, tumor"),
+        ((2, 7, 8), "right_kidney, adrenal"),
     ],
 )
-def test_a_protocol_is_told_in_the_words_that_it_may_be_written_in(ids, words):
-    assert class_words(ids) == words
+def test_classes_are_told_in_few_words(ids, phrase):
+    assert class_phrase(set(ids)) == phrase
+
+
+def test_a_value_for_both_sides_can_draw_either():
+    assert drawn_classes(load_builtin("kits23")) == {2, 13, 14}  # value 3, the cyst, draws nothing
+    assert drawn_classes(load_builtin("btcv")) == set(range(1, 14)) - {12}
