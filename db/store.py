@@ -6,7 +6,8 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ SUFFIX = ".nii.gz"  # so that viewers open the files as they are
 TEMPORARY = ".*.part"
 ASIDE = "damaged"  # folder of what `set_aside` took out of its place
 _LOCK = ".lock"
+# Files that are brought to the disk at once: a file system commits what waits together, in about the time of one.
+_TOGETHER = 16
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _UNWRITABLE = _FULL | {errno.EROFS, errno.EACCES}
 _HEXADECIMAL = frozenset("0123456789abcdef")
@@ -54,11 +57,32 @@ class Store:
         Raises:
             StoreUnwritableError: The disk is full, or the folder may not be written to.
         """
-        name = hashlib.sha256(data).hexdigest()
-        path = self.path(name)
+        return self.put_all([data])[0]
+
+    def put_all(self, files: Sequence[bytes]) -> list[str]:
+        """Keep the bytes of several files as `put` does, brought to the disk together.
+
+        Returns:
+            The name of each, in the order given.
+
+        Raises:
+            StoreUnwritableError: See `put`; some of them may be there.
+        """
+        names = [hashlib.sha256(data).hexdigest() for data in files]
         try:
-            if not (path.exists() and self._claim(path, len(data))):
-                _write(path, data)
+            new = {
+                path: data
+                for path, data in zip(map(self.path, names), files, strict=True)
+                if not (path.exists() and self._claim(path, len(data)))
+            }
+            folders = {path.parent for path in new}
+            if len(new) == 1:
+                _write(*new.popitem())
+                _sync_folder(folders.pop())
+            elif new:
+                with ThreadPoolExecutor(min(len(new), _TOGETHER)) as threads:
+                    list(threads.map(_write, new.keys(), new.values()))
+                    list(threads.map(_sync_folder, folders))
         except OSError as error:
             if error.errno not in _UNWRITABLE:
                 raise
@@ -67,7 +91,7 @@ class Store:
                 f"{self.root}: the store cannot be written ({error.strerror}); {remedy}, or set another "
                 "store in maskledger.toml or MASKLEDGER_STORE, and start the same command again"
             ) from error
-        return name
+        return names
 
     def get(self, name: str) -> bytes:
         """The bytes kept under a hash.
@@ -210,7 +234,7 @@ def is_older(path: Path, seconds: float) -> bool:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Let a file appear whole or not at all, to stay."""
+    """Let a file appear whole or not at all; it stays once its folder is synchronised, too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, because a rename is atomic only within one file system.
     descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
@@ -225,7 +249,6 @@ def _write(path: Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
 
 
 def _unlink(path: Path) -> int:

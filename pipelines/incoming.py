@@ -1,7 +1,8 @@
 """What comes in for one case: its mask file decoded and mapped, checked against its image, measured for the catalog."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curation.errors import CurationError
@@ -10,7 +11,7 @@ from curation.rle import RunLengths
 from curation.status import Finding
 from curation.volumes import Geometry, decode_geometry, decode_mask, encode_and_hash
 from db.ingest_state import KnownCase
-from db.store import Store, StoreUnwritableError
+from db.store import Store
 from db.writes import AnnotationValues, ConflictValues
 from pipelines.annotate import examine, ingested_annotations, nothing_annotated
 
@@ -53,33 +54,56 @@ class Measured:
     note: str | None = None
 
 
-def measure(job: IncomingCase) -> Measured:
-    """Look at one case's files: a new case is measured, a known one compared. Touches no database."""
+def measure(jobs: Sequence[IncomingCase]) -> list[Measured]:
+    """Look at the files of some cases: a new case is measured, a known one compared. Touches no database.
+
+    What is to be kept is in the store, together and for good, when this returns.
+    """
+    looks = [_look(job) for job in jobs]
+    if not any(look.keep for look in looks):
+        return [look.found for look in looks]
+    try:
+        kept = iter(jobs[0].store.put_all([data for look in looks for data in look.keep or ()]))
+    except OSError as error:  # what ends the run comes as StoreUnwritableError
+        return [
+            Measured(look.found.job, refused=refusal(look.found.job, error)) if look.keep else look.found
+            for look in looks
+        ]
+    return [
+        replace(look.found, incoming_hash=next(kept), file_hash=next(kept)) if look.keep else look.found
+        for look in looks
+    ]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one case's files told, and the bytes to be kept for it: the mask as it came in and as we store it."""
+
+    found: Measured
+    keep: tuple[bytes, bytes] | None = None
+
+
+def _look(job: IncomingCase) -> _Look:
     try:
         if job.mask is None:
-            return _measure_image(job)
+            return _Look(_measure_image(job))
         data = job.mask.read_bytes()
-        incoming_hash = hashlib.sha256(data).hexdigest()
         if job.known is not None and job.known.number:
-            return _compare(job, job.known, data, incoming_hash)
+            return _Look(_compare(job, job.known, data, hashlib.sha256(data).hexdigest()))
         geometry, runs = read_mask(job, data)
         facts = examine(runs, geometry)
         stored, voxel_hash = encode_and_hash(runs, geometry)
-        job.store.put(data)
-        return Measured(
+        found = Measured(
             job,
             geometry=geometry,
             annotations=ingested_annotations(facts, job.protocol),
             reserved=dict(facts.reserved),
             findings=facts.findings,
-            incoming_hash=incoming_hash,
-            file_hash=job.store.put(stored),
             voxel_hash=voxel_hash,
         )
-    except StoreUnwritableError:
-        raise  # no case's fault, and the same for the next one
+        return _Look(found, (data, stored))
     except (CurationError, OSError) as error:
-        return Measured(job, refused=refusal(job, error))
+        return _Look(Measured(job, refused=refusal(job, error)))
 
 
 def refusal(job: IncomingCase, error: CurationError | OSError) -> str:

@@ -20,6 +20,10 @@ from pipelines.incoming import IncomingCase, Measured, measure
 from pipelines.revise import Revision, revise
 from pipelines.runs import Booking, Outcome, Workbench, map_cases, run
 
+# A worker's portion: so few that little is lost by a kill, so many that nothing waits for the disk one by one.
+PORTION_CASES = 32
+PORTION_BYTES = 256 * 1024
+
 
 @dataclass(frozen=True)
 class IngestRequest:
@@ -94,8 +98,33 @@ def _look_at(bench: Workbench, jobs: Sequence[IncomingCase]) -> Iterator[Measure
     # Reading and hashing leave the interpreter free: for these, threads spare the start of processes.
     with ThreadPoolExecutor(bench.jobs) as threads:
         workers = replace(bench, executor=bench.executor or threads)
-        yield from map_cases(workers, measure, known, len(known))
-    yield from map_cases(bench, measure, new, len(new))
+        for some in map_cases(workers, measure, _portions(known), len(known)):
+            yield from some
+    for some in map_cases(bench, measure, _portions(new), len(new)):
+        yield from some
+
+
+def _portions(jobs: Sequence[IncomingCase]) -> Iterator[list[IncomingCase]]:
+    """Hand jobs to a worker by the handful where their masks are small: what they share is sent once, and
+    what they keep goes to the disk together."""
+    portion: list[IncomingCase] = []
+    size = 0
+    for job in jobs:
+        weight = _size(job.mask)
+        if portion and (len(portion) == PORTION_CASES or size + weight > PORTION_BYTES):
+            yield portion
+            portion, size = [], 0
+        portion.append(job)
+        size += weight
+    if portion:
+        yield portion
+
+
+def _size(mask: Path | None) -> int:
+    try:
+        return mask.stat().st_size if mask else 0
+    except OSError:
+        return 0  # whoever reads it says what is wrong with it
 
 
 def _check_names(request: IngestRequest) -> None:

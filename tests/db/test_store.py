@@ -210,3 +210,16 @@ def test_what_is_put_while_another_process_deletes_the_old_is_never_lost(tmp_pat
 def test_only_hashes_name_files(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="is no SHA-256"):
         Store(tmp_path).path(name)
+
+
+def test_files_kept_together_are_each_there_under_their_own_name(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    files = [f"mask {number}".encode() for number in range(40)]
+    first = store.put(files[3])
+    names = store.put_all([*files, files[7]])
+    assert names == [hashlib.sha256(data).hexdigest() for data in [*files, files[7]]]
+    assert names[3] == first
+    assert [store.intact(name) for name in names] == [*files, files[7]]
+    assert sorted(store.hashes()) == sorted(set(names))
+    assert list(store.temporaries()) == []
+    assert store.put_all([]) == []
