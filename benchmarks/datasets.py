@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from curation.labels import CLASS_IDS
 from curation.rle import RunLengths
@@ -23,6 +23,7 @@ from curation.volumes import Geometry, encode_and_hash, encode_image
 from db.catalog import Catalog
 from db.models import Annotation, Case, MaskVersion, Source, VersionKind
 from db.schema import migrate
+from db.soundness import packed_states
 from db.store import Store
 from pipelines.dataset_diff import diff_datasets
 from pipelines.export import export
@@ -54,7 +55,11 @@ def fill(catalog: Catalog, store: Store, images: Path, cases: int, with_files: i
             versions = [version_row(n, store, images, n <= with_files) for n in numbers]
             session.execute(insert(MaskVersion.__table__), versions)
             session.execute(insert(Annotation.__table__), [r for n in numbers for r in class_rows(n, draw)])
-        session.connection().exec_driver_sql('UPDATE "case" SET newest_version_id = id')
+        session.execute(update(MaskVersion.__table__).values(states=packed_states(MaskVersion.id)))
+        session.connection().exec_driver_sql(
+            'UPDATE "case" SET newest_version_id = id,'
+            ' states = (SELECT v.states FROM mask_version AS v WHERE v.id = "case".id)'
+        )
 
 
 def case_row(number: int, with_files: bool) -> dict[str, Any]:

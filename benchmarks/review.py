@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from curation.labels import CLASS_IDS
 from curation.status import Evidence, Origin, Severity, Status
@@ -36,6 +36,7 @@ from db.models import (
     VersionKind,
 )
 from db.schema import migrate
+from db.soundness import packed_states
 from db.store import Store
 from pipelines.runs import Workbench
 from pipelines.worklist import worklist
@@ -69,7 +70,11 @@ def fill(url: str, cases: int) -> None:
             session.execute(insert(FindingRow.__table__), [_finding(row) for row in chosen])
             accepted = [row for row in classes if row["prediction_id"] and draw.random() < 0.05]
             session.execute(insert(Decision.__table__), [_decision(row) for row in accepted])
-        session.connection().exec_driver_sql('UPDATE "case" SET newest_version_id = id')
+        session.execute(update(MaskVersion.__table__).values(states=packed_states(MaskVersion.id)))
+        session.connection().exec_driver_sql(
+            'UPDATE "case" SET newest_version_id = id,'
+            ' states = (SELECT v.states FROM mask_version AS v WHERE v.id = "case".id)'
+        )
 
 
 def _version(number: int) -> dict[str, Any]:

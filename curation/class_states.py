@@ -1,6 +1,6 @@
 """What stands of the 14 classes in one mask: one word each, the origin where drawn, else the status."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -18,6 +18,7 @@ STATES: tuple[Status | Origin, ...] = (
     Origin.CORRECTED,
 )
 BITS = 3
+_PLACE = {state: place for place, state in enumerate(STATES)}
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,15 @@ class ClassStates:
     def text(self) -> str:
         """All classes with their words, in the label table's order: ``liver original, right_kidney missing, …``."""
         return ", ".join(f"{name} {state}" for name, state in zip(CLASS_NAMES, self.states, strict=True))
+
+
+def pack(states: Mapping[int, Status | Origin]) -> int:
+    """The number that `unpack` reads; a class that is not named is missing.
+
+    Args:
+        states: Class id to its origin where drawn, else to its status.
+    """
+    return sum(_PLACE[state] << BITS * (class_id - 1) for class_id, state in states.items())
 
 
 @lru_cache(maxsize=1 << 16)

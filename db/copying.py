@@ -21,10 +21,12 @@ from sqlalchemy.exc import DBAPIError
 from curation.errors import CurationError, UsageError
 from db.catalog import Catalog
 from db.engine import is_about_the_database, open_engine
-from db.models import Base
+from db.models import Base, StateCount
 from db.schema import SchemaState, migrate, schema_state
+from db.writes.insert import table_of
 
 _ROWS_AT_ONCE = 2000
+_COUNTED = table_of(StateCount)
 
 # Told what is done to which table, how many of its rows are done, and how many it has.
 Step = Callable[[str, int, int], None]
@@ -94,6 +96,11 @@ def _insert_all(source: Connection, target: Connection, where: str, step: Step) 
     later = {table: _cyclic(table) for table in Base.metadata.sorted_tables}
     for table, cyclic in later.items():
         total = _count(source, table)
+        if (
+            table is _COUNTED
+        ):  # the target's triggers fill it while the cases arrive; compared it is as any other
+            rows[table.name] = total
+            continue
         step(f"copy {table.name}", 0, total)
         done = 0
         for some in _pieces(source, table):

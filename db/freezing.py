@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, case, cast, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
 
-from curation.class_states import BITS, STATES, ClassStates, unpack
-from curation.status import Origin
+from curation.class_states import ClassStates, unpack
 from db.filters import compile_filter
-from db.models import Annotation, Case, MaskVersion, Member, ReservedVoxels, Role, Source, Split, Tombstone
+from db.models import Case, MaskVersion, Member, ReservedVoxels, Role, Source, Split, Tombstone
 from db.saved_queries import resolved
 from db.snapshots import NEWEST, frame
 
@@ -85,7 +84,7 @@ def candidates(session: Session, query: str) -> list[Candidate]:
         select(
             Case.id, asked.version_id.label("version_id"), Source.name.label("source"), Case.name,
             MaskVersion.number, Case.role, Case.patient, licence_of_case(), MaskVersion.voxel_hash,
-            packed_states(asked.version_id),
+            MaskVersion.states,
         )
         .select_from(asked.tables)
         .where(compile_filter(resolved(session, query), asked))
@@ -115,7 +114,7 @@ def frozen_members(session: Session, dataset_version_id: int) -> list[FrozenMemb
         select(
             Member.case_id, Member.version_id, Source.name, Case.name, MaskVersion.number, Member.split,
             Member.fold, Member.patient, Member.licence, MaskVersion.file_hash, MaskVersion.voxel_hash,
-            MaskVersion.incoming_hash, Source.image_root, Case.image_path, packed_states(Member.version_id),
+            MaskVersion.incoming_hash, Source.image_root, Case.image_path, MaskVersion.states,
             reserved, Tombstone.case_id,
         )
         .select_from(Member)
@@ -136,18 +135,3 @@ def _frozen(rows: Iterable[Any]) -> Iterator[FrozenMember]:
 def licence_of_case() -> ColumnElement[str | None]:
     """The case's own licence, else its source's."""
     return func.coalesce(Case.licence, Source.licence)
-
-
-def packed_states(version_id: Any) -> ColumnElement[int]:
-    """The 14 annotation rows of a version as one number, which `curation.class_states.unpack` reads."""
-    a = aliased(Annotation)
-    place = case(
-        *(
-            ((a.origin if isinstance(state, Origin) else a.status) == state, number)
-            for number, state in enumerate(STATES)
-        ),
-        else_=0,
-    )
-    packed = cast(place, BigInteger).bitwise_lshift(BITS * (a.class_id - 1))
-    whole = select(cast(func.coalesce(func.sum(packed), 0), BigInteger)).where(a.version_id == version_id)
-    return whole.scalar_subquery()

@@ -20,8 +20,10 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
 
 from curation.status import Evidence, Origin, Severity, Status
 
@@ -166,6 +168,12 @@ class Base(DeclarativeBase):
 # A reader finds the rule at its table; only the wording is shared.
 _CLASS_IN_TABLE = "class_id BETWEEN 1 AND 14"
 _ADDRESSABLE = "name <> '' AND name NOT LIKE '%/%' AND name NOT LIKE '%@%'"
+_PACKED_COMMENT = "Packed class states: curation.class_states"
+
+
+def _address_part(length: int) -> TypeEngine[str]:
+    """Sorted by code point on PostgreSQL as on SQLite, so that an index gives cases in order of address."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
 class Source(Base):
@@ -175,7 +183,7 @@ class Source(Base):
     __table_args__ = (CheckConstraint(_ADDRESSABLE, name="name_addressable"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(200), unique=True)
+    name: Mapped[str] = mapped_column(_address_part(200), unique=True)
     licence: Mapped[str | None] = mapped_column(String(200))
     citation: Mapped[str | None] = mapped_column(Text)
     image_root: Mapped[str | None] = mapped_column(Text, comment="Folder that image paths are relative to")
@@ -208,12 +216,14 @@ class Case(Base):
         ForeignKeyConstraint(
             ["id", "newest_version_id"], ["mask_version.case_id", "mask_version.id"], use_alter=True
         ),
+        # To the few cases of a rare state without walking all of a source.
+        Index(None, "source_id", "states", "name"),
     )
 
     # Said outright, because a key that is also part of a reference would not count by itself.
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     source_id: Mapped[int] = mapped_column(ForeignKey("source.id"))
-    name: Mapped[str] = mapped_column(String(300), index=True)
+    name: Mapped[str] = mapped_column(_address_part(300), index=True)
     patient: Mapped[str] = mapped_column(
         String(600), index=True, comment="Identity across sources; default SOURCE/NAME"
     )
@@ -226,7 +236,30 @@ class Case(Base):
     image_path: Mapped[str | None] = mapped_column(Text, comment="Relative to the source's image_root")
     # Moved with every new version in the same transaction; it is also how a stale writer is noticed.
     newest_version_id: Mapped[int | None] = mapped_column(index=True)
+    # Moved with it. The database's triggers keep `state_count` in step with whatever is written here.
+    states: Mapped[int | None] = mapped_column(
+        BigInteger, comment="Those of the newest version; NULL where there is none"
+    )
     created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
+
+
+class StateCount(Base):
+    """How many cases of a source and role have which class states: written by triggers on `case` alone.
+
+    A catalog has millions of cases, but a few thousand combinations of states: what asks for classes alone is
+    answered from here.
+    """
+
+    __tablename__ = "state_count"
+    __table_args__ = (
+        CheckConstraint("cases >= 0", name="cases_not_negative"),
+        {"sqlite_with_rowid": False},
+    )
+
+    source_id: Mapped[int] = mapped_column(ForeignKey("source.id"), primary_key=True)
+    role: Mapped[Role] = mapped_column(primary_key=True)
+    states: Mapped[int] = mapped_column(BigInteger, primary_key=True, comment=_PACKED_COMMENT)
+    cases: Mapped[int] = mapped_column(comment="Cases whose newest version has them")
 
 
 class Image(Base):
@@ -319,6 +352,10 @@ class MaskVersion(Base):
     spacing_z: Mapped[float] = mapped_column(comment="mm")
     orientation: Mapped[str] = mapped_column(String(3), comment="Axis codes of the file, e.g. IPL")
     affine: Mapped[list[Any]] = mapped_column(comment="Voxel to RAS+ mm, 16 numbers, row by row")
+    # What the 14 annotation rows say, too: written with them, recomputed by `verify`.
+    states: Mapped[int] = mapped_column(
+        BigInteger, default=0, server_default=text("0"), comment=_PACKED_COMMENT
+    )
 
 
 class Annotation(Base):

@@ -3,12 +3,23 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, union_all
+from sqlalchemy import BigInteger, ColumnElement, Select, case, cast, func, or_, select, union_all
 from sqlalchemy.orm import Session, aliased
 
+from curation.class_states import BITS, STATES
 from curation.labels import BY_ID, CLASS_IDS
 from curation.status import Origin, Status
-from db.models import Annotation, Case, MaskVersion, Member, Model, Prediction, Source, Tombstone
+from db.models import (
+    Annotation,
+    Case,
+    MaskVersion,
+    Member,
+    Model,
+    Prediction,
+    Source,
+    StateCount,
+    Tombstone,
+)
 
 REMEDY = "restore the catalog from a backup"
 
@@ -172,6 +183,53 @@ def _purged_is_gone(session: Session) -> Iterator[str]:
         yield f"{_address(row)}: was purged, and yet names a file"
 
 
+def _states_as_annotated(session: Session) -> Iterator[str]:
+    """A version's packed class states say what its annotation rows say."""
+    statement = _of_version().where(MaskVersion.states != packed_states(MaskVersion.id))
+    for row in session.execute(statement):
+        yield f"{_address(row)}: its packed class states are not what its annotations say"
+
+
+def _states_of_newest(session: Session) -> Iterator[str]:
+    """A case has the class states of its last version."""
+    later = aliased(MaskVersion)
+    since = select(later.id).where(later.case_id == Case.id, later.number > MaskVersion.number).exists()
+    statement = _of_version().where(
+        Case.states.is_distinct_from(MaskVersion.states), ~since, _kept(MaskVersion.case_id)
+    )
+    for row in session.execute(statement):
+        yield f"{row.source}/{row.case}: its class states are not those of version {row.number}"
+
+
+def _states_counted(session: Session) -> Iterator[str]:
+    """The counted class states are those of the cases."""
+    key = ("source_id", "role", "states")
+    there = (
+        select(Case.source_id, Case.role, Case.states, func.count().label("cases"), func.count().label("n"))
+        .where(Case.states.is_not(None))
+        .group_by(Case.source_id, Case.role, Case.states)
+    )
+    counted = select(
+        StateCount.source_id, StateCount.role, StateCount.states, StateCount.cases * 0, -StateCount.cases
+    )
+    both = union_all(there, counted).subquery()
+    statement = (
+        select(
+            Source.name, both.c.role, both.c.states,
+            func.sum(both.c.cases).label("cases"), func.sum(both.c.n).label("missed"),
+        )
+        .join(Source, Source.id == both.c.source_id)
+        .group_by(Source.name, *(both.c[column] for column in key))
+        .having(func.sum(both.c.n) != 0)
+        .order_by(Source.name, both.c.role, both.c.states)
+    )  # fmt: skip
+    for row in session.execute(statement):
+        yield (
+            f"{row.name}: {row.cases} {row.role} cases have the class states {row.states}, "
+            f"but {row.cases - row.missed} are counted"
+        )
+
+
 _RULES: tuple[Callable[[Session], Iterator[str]], ...] = (
     _classes_complete,
     _newest_is_highest,
@@ -181,7 +239,25 @@ _RULES: tuple[Callable[[Session], Iterator[str]], ...] = (
     _members_exist,
     _one_mask_per_file,
     _purged_is_gone,
+    _states_as_annotated,
+    _states_of_newest,
+    _states_counted,
 )
+
+
+def packed_states(version_id: Any) -> ColumnElement[int]:
+    """The 14 annotation rows of a version as one number, which `curation.class_states.unpack` reads."""
+    a = aliased(Annotation)
+    place = case(
+        *(
+            ((a.origin if isinstance(state, Origin) else a.status) == state, number)
+            for number, state in enumerate(STATES)
+        ),
+        else_=0,
+    )
+    packed = cast(place, BigInteger).bitwise_lshift(BITS * (a.class_id - 1))
+    whole = select(cast(func.coalesce(func.sum(packed), 0), BigInteger)).where(a.version_id == version_id)
+    return whole.scalar_subquery()
 
 
 def _of_version(*columns: Any) -> Select[*tuple[Any, ...]]:

@@ -17,6 +17,7 @@ from db.models import (
     Evaluation,
     Event,
     FindingRow,
+    Image,
     MaskVersion,
     Member,
     Model,
@@ -46,6 +47,8 @@ _TEXTS = (
     (MaskVersion, ("message", "incoming_path")),
     (Prediction, ("incoming_path",)),
     (Decision, ("reason",)),
+    # Of other cases: a check that compares cases names the other one.
+    (FindingRow, ("message", "reason")),
     (Retraction, ("reason",)),
     (Tombstone, ("reason",)),
     (Model, ("metrics", "curves")),
@@ -112,6 +115,7 @@ def empty_cases(session: Session, case_ids: Sequence[int], addresses: Collection
             for of_version in (Annotation, ReservedVoxels, Conflict, FindingRow)
         ),
         delete(Decision).where(Decision.case_id.in_(case_ids)),
+        delete(Image).where(Image.case_id.in_(case_ids)),
         delete(PredictionClass).where(PredictionClass.prediction_id.in_(predictions)),
         delete(PredictionPart).where(
             or_(PredictionPart.prediction_id.in_(predictions), PredictionPart.part_id.in_(predictions))
@@ -127,11 +131,30 @@ def empty_cases(session: Session, case_ids: Sequence[int], addresses: Collection
         update(Case)
         .where(Case.id.in_(case_ids))
         .values(
-            newest_version_id=None, states=None, patient=GONE, licence=None, extra={}, looked_for=None,
+            newest_version_id=None,
+            states=None,
+            patient=GONE,
+            licence=None,
+            extra={},
+            looked_for=None,
             image_path=None,
         ),
     ):
         session.execute(statement.execution_options(synchronize_session=False))
+    _forget_comparisons(session, addresses)
+
+
+def _forget_comparisons(session: Session, addresses: Collection[str]) -> None:
+    """Delete what a check found in other cases by comparing them with these."""
+    named = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, addresses))})(?!\w)")
+    for batch in _batches(sorted(addresses)):
+        mentions = or_(*(FindingRow.message.contains(address, autoescape=True) for address in batch))
+        rows = session.execute(select(FindingRow.id, FindingRow.message).where(mentions)).all()
+        gone = [row.id for row in rows if named.search(row.message)]
+        session.execute(
+            delete(FindingRow).where(FindingRow.id.in_(gone)),
+            execution_options={"synchronize_session": False},
+        )
 
 
 def set_pending(session: Session, run_id: int, hashes: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
+from curation.class_states import pack
 from curation.errors import CurationError
 from curation.labels import CLASS_IDS
 from curation.status import Evidence, Finding, Origin, Status
@@ -138,7 +139,7 @@ def add_version(session: Session, case_id: int, parent_id: int | None, new: NewV
     moved = session.execute(
         update(_CASE)
         .where(_CASE.c.id == case_id, _CASE.c.newest_version_id.is_not_distinct_from(parent_id))
-        .values(newest_version_id=version_id)
+        .values(newest_version_id=version_id, states=row["states"])
     )
     assert moved.rowcount == 1, "the case was locked or its parent checked above"  # type: ignore[attr-defined]
     return VersionRef(version_id, case_id, number)
@@ -159,14 +160,15 @@ def add_first_versions(session: Session, firsts: Mapping[int, NewVersion]) -> No
     if not firsts:
         return
     rows = [_version_row(case_id, 1, None, new) for case_id, new in firsts.items()]
+    packed = {row["case_id"]: row["states"] for row in rows}
     table = table_of(MaskVersion)
     made = session.execute(insert(table).returning(table.c.id, table.c.case_id), rows).all()
     _add_details(session, [(version_id, None, firsts[case_id]) for version_id, case_id in made])
     session.connection().execute(
         update(_CASE)
         .where(_CASE.c.id == bindparam("of_case"))
-        .values(newest_version_id=bindparam("newest")),
-        [{"of_case": case_id, "newest": version_id} for version_id, case_id in made],
+        .values(newest_version_id=bindparam("newest"), states=bindparam("packed")),
+        [{"of_case": case_id, "newest": version_id, "packed": packed[case_id]} for version_id, case_id in made],
     )
 
 
@@ -198,6 +200,7 @@ def _version_row(case_id: int, number: int, parent_id: int | None, new: NewVersi
         "spacing_z": float(spacing[2]),
         "orientation": geometry.axis_codes,
         "affine": [float(value) for row in geometry.affine for value in row],
+        "states": pack({a.class_id: a.origin or a.status for a in new.annotations}),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
+from curation.class_states import pack
 from curation.labels import CLASS_IDS
 from curation.query import (
     NUMBER_FIELDS,
@@ -334,7 +335,8 @@ def _random_case(session: Session, r: random.Random, case_id: int, source_id: in
         _random_version(session, r, case_id, number, [p.id for p in predictions])
         for number in range(1, r.randint(1, 3) + 1)
     ]
-    session.execute(update(Case).where(Case.id == case_id).values(newest_version_id=versions[-1].id))
+    newest = {"newest_version_id": versions[-1].id, "states": _packed(versions[-1])}
+    session.execute(update(Case).where(Case.id == case_id).values(newest))
     decisions = []
     for i in range(r.randint(0, 6)):
         c, verdict = r.randint(1, 3), r.choice(list(Verdict))
@@ -381,6 +383,7 @@ def _random_version(
             {
                 "id": plain.id, "case_id": case_id, "number": number, "kind": plain.kind, "author": "me",
                 "parent_id": plain.id - 1 if number > 1 else None, "orientation": "RAS", "affine": [],
+                "states": _packed(plain),
                 "revision_id": {None: None, "2019": 1, "2023": 2}[plain.revision], "created_at": plain.time,
                 **{f"shape_{a}": plain.shape[a] for a in "xyz"},
                 **{f"spacing_{a}": plain.spacing[a] for a in "xyz"},
@@ -400,6 +403,10 @@ def _random_version(
               "decided_at": START if decided else None}],
         )  # fmt: skip
     return plain
+
+
+def _packed(version: PlainVersion) -> int:
+    return pack({c: row["origin"] or row["status"] for c, row in version.annotations.items()})
 
 
 def _random_annotations(

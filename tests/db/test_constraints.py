@@ -27,6 +27,7 @@ WORLD: dict[str, list[dict[str, Any]]] = {
         {"id": 1, "source_id": 1, "name": "case_00000", "patient": "p"},
         {"id": 2, "source_id": 1, "name": "case_00001", "patient": "p"},
     ],
+    "state_count": [{"source_id": 1, "role": "test", "states": 3, "cases": 1}],
     "image": [
         {
             "case_id": 1, "file_bytes": 9, "modified_ns": 9, "voxel_hash": HASH, "histogram_hash": HASH,
@@ -211,6 +212,8 @@ FORBIDDEN: list[tuple[str, str, dict[str, Any]]] = [
     ("ck_image_note_says_why", "image", {"is_hu": False}),
     ("ck_saved_query_name_addressable", "saved_query", {"name": "a@b"}),
     ("uq_saved_query_name", "saved_query", {"id": 2}),
+    ("ck_state_count_role", "state_count", {"role": "validation"}),
+    ("ck_state_count_cases_not_negative", "state_count", {"states": 4, "cases": -1}),
 ]
 
 # Only there to be referred to: (case_id, id) is unique because id is.

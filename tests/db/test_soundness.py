@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, update
 from curation.status import Origin
 from db import writes
 from db.catalog import Catalog
-from db.models import Annotation, Case, MaskVersion, Prediction, Tombstone, VersionKind
+from db.models import Annotation, Case, MaskVersion, Prediction, StateCount, Tombstone, VersionKind
 from db.soundness import contradictions
 
 
@@ -100,9 +100,29 @@ def _purge_by_half(ids: dict[str, int]) -> Any:
     return insert(Tombstone).values(**values)
 
 
+def _repack(ids: dict[str, int]) -> Any:
+    return update(MaskVersion).where(MaskVersion.id == ids["a2"]).values(states=5)
+
+
+def _recolour(ids: dict[str, int]) -> Any:
+    return update(Case).where(Case.id == ids["case"]).values(states=5)
+
+
+def _miscount(_: dict[str, int]) -> Any:
+    return update(StateCount).values(cases=7)
+
+
+def _count_what_is_not(_: dict[str, int]) -> Any:
+    return insert(StateCount).values(source_id=1, role="test", states=4, cases=1)
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
+        (_repack, "KiTS/a@2: its packed class states are not what its annotations say"),
+        (_recolour, "KiTS/a: its class states are not those of version 3"),
+        (_miscount, "KiTS: 2 train cases have the class states 3, but 7 are counted"),
+        (_count_what_is_not, "KiTS: 0 test cases have the class states 4, but 1 are counted"),
         (_lose_a_class, "KiTS/a@2: has 13 annotation rows instead of 14"),
         (_set_back, "KiTS/a: its newest version is @2, its highest @3"),
         (_forget_newest, "KiTS/a: its newest version is none, its highest @3"),
@@ -142,7 +162,9 @@ def test_what_was_purged_is_no_contradiction(catalog: Catalog, ids: dict[str, in
     nothing = {"file_hash": None, "voxel_hash": None, "incoming_hash": None}
     with catalog.writing() as session:
         session.execute(_purge_by_half(ids))
-        session.execute(update(Case).where(Case.id == ids["other case"]).values(newest_version_id=None))
-        session.execute(update(MaskVersion).where(gone).values(**nothing))
+        session.execute(
+            update(Case).where(Case.id == ids["other case"]).values(newest_version_id=None, states=None)
+        )
+        session.execute(update(MaskVersion).where(gone).values(states=0, **nothing))
         session.execute(delete(Annotation).where(Annotation.version_id == ids["b1"]))
     assert _said(catalog) == []
