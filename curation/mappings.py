@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import PurePath
 from typing import Any
 
 from curation.errors import LabelValueError, UsageError
@@ -26,10 +27,12 @@ from curation.toml_places import TomlPlaces
 
 _RESERVED_WORDS = {"background": BACKGROUND, "ignore": IGNORE}
 _TEXT_KEYS = ("name", "title", "source", "revision", "publisher", "licence", "citation", "order_from")
+# What the catalog's columns hold.
+_MAX_LENGTH = {"name": 200, "source": 200, "revision": 100, "licence": 200}
 _KEYS = (*_TEXT_KEYS, "notes", "protocol", "values", "files")
 _FILE_KEYS = ("mask", "image")
 _FEW = 3  # organs left out, named one by one where the others go without saying
-_VALUE_OR_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+_VALUE_OR_RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 _TOML_LINE = re.compile(r"(?P<said>.*) \(at line (?P<line>\d+), column \d+\)")
 _MAX_VALUE = 65535  # of a range in a mapping file; a label beyond it can still be named alone
 
@@ -194,7 +197,7 @@ class _MappingFile:
                 raise self._refused(f"unknown key '{key}'{_nearest(key, _KEYS)}", self._line(key))
         texts = {key: self._text(key) for key in _TEXT_KEYS if key in table}
         return LabelMapping(
-            name=texts.pop("name", self._filename.removesuffix(".toml")),
+            name=texts.pop("name", PurePath(self._filename).name.removesuffix(".toml")),
             values=self._values(),
             protocol=self._protocol() if "protocol" in table else None,
             notes=self._notes(),
@@ -214,6 +217,8 @@ class _MappingFile:
             known = _TOML_LINE.fullmatch(str(error))
             said = f'{known["said"] if known else error}; a mapping file is TOML, e.g. 1 = "liver"'
             raise self._refused(said, int(known["line"]) if known else None) from error
+        except RecursionError as error:
+            raise self._refused("too many lists within lists; a mapping file has none", None) from error
 
     def _refused(self, found: str, line: int | None) -> MappingError:
         return MappingError(f"{self._filename}{f', line {line}' if line else ''}: {found}")
@@ -228,6 +233,9 @@ class _MappingFile:
             raise self._refused(f"{key} = {text!r} is not a text; put it in quotes", self._line(key))
         if not text.strip():
             raise self._refused(f"{key} is empty; write it, or leave the key out", self._line(key))
+        if len(text) > _MAX_LENGTH.get(key, len(text)):
+            said = f"{key} has {len(text)} characters; shorten it to {_MAX_LENGTH[key]} at most"
+            raise self._refused(said, self._line(key))
         return text
 
     def _notes(self) -> tuple[str, ...]:
@@ -273,6 +281,9 @@ class _MappingFile:
                     )
                 singles[low] = target
                 continue
+            if len(spread) + high - low > _MAX_VALUE:
+                said = f"with '{key}' the ranges name more than {_MAX_VALUE + 1} values; name what the masks hold"
+                raise self._refused(said, line)
             for value in range(low, high + 1):
                 if value in spread:
                     raise self._refused(

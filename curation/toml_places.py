@@ -28,6 +28,9 @@ class TomlPlaces:
         self._lines = text.splitlines()
         self._tables: dict[str, int] = {}
         self.keys = self._find()
+        self._by_key: dict[tuple[str, str], list[int]] = {}
+        for place in self.keys:
+            self._by_key.setdefault((place.table, place.key), []).append(place.line)
 
     def _find(self) -> tuple[Place, ...]:
         found: list[Place] = []
@@ -48,7 +51,7 @@ class TomlPlaces:
 
     def lines_of(self, key: str, table: str = "") -> tuple[int, ...]:
         """The lines in which a table names a key: none, one, or more where it stands twice."""
-        return tuple(place.line for place in self.keys if place.key == key and place.table == table)
+        return tuple(self._by_key.get((table, key), ()))
 
     def twice(self) -> tuple[Place, Place] | None:
         """The first key that its table names twice, and its second place; None if no key does."""

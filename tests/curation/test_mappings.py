@@ -1,5 +1,7 @@
 """What a source's values mean, read from TOML, and what is said where a mapping does not fit."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -56,7 +58,7 @@ def test_a_mapping_file_of_ones_own():
 
 
 def test_the_name_of_a_mapping_file_is_the_mappings_name_unless_it_says_otherwise():
-    mapping = parse_mapping('[values]\n1 = "liver"', "mine.toml")
+    mapping = parse_mapping('[values]\n1 = "liver"', "studies/mine.toml")
     assert mapping.name == "mine"
     assert mapping.protocol is None
 
@@ -175,6 +177,19 @@ def test_the_name_of_a_mapping_file_is_the_mappings_name_unless_it_says_otherwis
             "my.toml, line 3: unknown class 'splen': did you mean 'spleen'?",
         ),
         (
+            f'revision = "{"2" * 101}"\n[values]\n1 = "liver"',
+            "my.toml, line 1: revision has 101 characters; shorten it to 100 at most",
+        ),
+        (
+            '[values]\n0-65535 = "background"\n70000-70001 = "liver"',
+            "my.toml, line 3: with '70000-70001' the ranges name more than 65536 values; name what the masks hold",
+        ),
+        (
+            f'[values]\n{"9" * 5000} = "liver"',
+            f"my.toml, line 2: '{'9' * 5000}' is not a label value; write a whole number or a range like 14-20",
+        ),
+        (f"notes = {'[' * 20000}", "my.toml: too many lists within lists; a mapping file has none"),
+        (
             # Neither the note's lines nor the table of files may be taken for the line of the value.
             'notes = ["""\n1 = "x"\n"""]\n[files]\nmask = "1{case}"\n[values]\n1 = "livr"',
             "my.toml, line 7: unknown class 'livr': did you mean 'liver'?",
@@ -228,6 +243,13 @@ def test_a_class_that_was_looked_for_needs_no_value_of_its_own():
     mapping = parse_mapping('protocol = ["liver", "tumor"]\n[values]\n1 = "liver"', "healthy.toml")
     assert mapping.protocol == {1, 14}  # so a tumor is known to be absent in every case
     assert mapping.values == {1: 1}
+
+
+def test_a_file_with_very_many_values_is_read_at_once():
+    lines = "\n".join(f'{value} = "liver"' for value in range(1, 20_001))
+    started = time.process_time()
+    assert len(parse_mapping(f"[values]\n{lines}", "many.toml").values) == 20_000
+    assert time.process_time() - started < 5  # a look through all lines for each of them would take minutes
 
 
 def test_a_file_written_on_windows_reads_the_same():
