@@ -179,6 +179,11 @@ def test_a_note_is_one_paragraph():
         ("kits21", "{case}/aggregated_MAJ_seg.nii.gz", "{case}/imaging.nii.gz"),
         ("kits23", "{case}/segmentation.nii.gz", "{case}/imaging.nii.gz"),
         ("lits", "segmentation-{case}.nii", "volume-{case}.nii"),
+        ("msd_liver", "labelsTr/{case}.nii.gz", "imagesTr/{case}.nii.gz"),
+        ("msd_pancreas", "labelsTr/{case}.nii.gz", "imagesTr/{case}.nii.gz"),
+        ("msd_hepatic_vessel", "labelsTr/{case}.nii.gz", "imagesTr/{case}.nii.gz"),
+        ("msd_spleen", "labelsTr/{case}.nii.gz", "imagesTr/{case}.nii.gz"),
+        ("msd_colon", "labelsTr/{case}.nii.gz", "imagesTr/{case}.nii.gz"),
         ("btcv", "label{case}.nii.gz", "img{case}.nii.gz"),
     ],
 )
