@@ -89,10 +89,15 @@ class QueryError(UsageError):
 class Pattern:
     """Text with wildcards: the literal `parts` with anything between them; ``"a*b"`` is ``("a", "b")``.
 
-    A pattern has at least two parts; text without a wildcard is a plain `str`.
+    A pattern has at least two parts; text without a wildcard is a plain `str`. Two wildcards side by side are
+    the same as one, and become it.
     """
 
     parts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        first, *between, last = self.parts
+        object.__setattr__(self, "parts", (first, *filter(None, between), last))
 
     def like(self) -> str:
         r"""For SQL's case-sensitive LIKE, with ``\`` as the escape character."""

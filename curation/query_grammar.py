@@ -59,6 +59,11 @@ from curation.query_errors import (
 MAX_LENGTH = 20_000
 MAX_DEPTH = 20
 MAX_CONDITIONS = 200
+# Nothing that is compared with text is longer; SQLite refuses to compare patterns of 50,000 bytes.
+MAX_TEXT = 1000
+# A measure that is looked up in several tables counts as that many conditions: SQLite's time for a case grows
+# with the square of the tables that all conditions open (200 of `agreement` took 40 ms a case).
+_TABLES_READ = {"confidence": 2, "agreement": 5}
 # Beyond this a number is no longer exact in a database's double precision.
 MAX_NUMBER = 2**53
 
@@ -150,6 +155,8 @@ def check_size(node: Node) -> None:
                 todo.append((term, depth + 1))
             case HasClass(_, "every", class_ids):
                 conditions += len(class_ids)  # becomes one condition for each
+            case Measure(name) if name in _TABLES_READ:
+                conditions += _TABLES_READ[name]
             case _:
                 conditions += 1
     if conditions > MAX_CONDITIONS:
@@ -325,6 +332,12 @@ def _text(name: str, value: list[Token]) -> str | Pattern:
             f"text stands in double quotes: {name} = {shortened(quoted)}",
             token.start_pos,
             ("a string",),
+        )
+    if len(token) - 2 > MAX_TEXT:
+        raise Refusal(
+            f"the text is {len(token) - 2} characters long",
+            f"texts in the catalog are shorter than {MAX_TEXT}; use * as a wildcard",
+            token.start_pos,
         )
     parts = [""]
     letters = iter(enumerate(token[1:-1], start=1))

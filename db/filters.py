@@ -36,6 +36,11 @@ from db.standing import class_is_accepted, class_is_stale
 
 Condition = ColumnElement[bool]
 
+# Under names of their own, for the statement around may read the same tables. Made once, because aliasing a
+# table takes a millisecond and a query may have 200 conditions; each stands in an EXISTS of its own.
+_annotation, _said, _any_prediction = aliased(Annotation), aliased(PredictionClass), aliased(Prediction)
+_version, _revision, _finding = aliased(MaskVersion), aliased(SourceRevision), aliased(FindingRow)
+
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -53,15 +58,28 @@ def compile_filter(node: Node, frame: Frame) -> Condition:
         node: From `db.saved_queries.resolved`.
         frame: From `db.snapshots.frame`; the condition is for a SELECT from its tables.
     """
+    return _compiled(node, frame, {})
+
+
+def _compiled(node: Node, frame: Frame, known: dict[Node, Condition]) -> Condition:
+    """`known` holds the conditions compiled before: some take milliseconds, and a query may repeat them."""
+    match node:
+        case And(terms):
+            return and_(*(_compiled(term, frame, known) for term in dict.fromkeys(terms)))
+        case Or(terms):
+            return or_(*(_compiled(term, frame, known) for term in dict.fromkeys(terms)))
+        case Not(term):
+            return not_(_compiled(term, frame, known))
+    if node not in known:
+        known[node] = _condition(node, frame)
+    return known[node]
+
+
+def _condition(node: Node, frame: Frame) -> Condition:
+    """A node without terms."""
     match node:
         case Everything():
             return true()
-        case And(terms):
-            return and_(*(compile_filter(term, frame) for term in terms))
-        case Or(terms):
-            return or_(*(compile_filter(term, frame) for term in terms))
-        case Not(term):
-            return not_(compile_filter(term, frame))
         case HasClass(predicate, "every", class_ids):
             return and_(*(_some_class(predicate, (class_id,), frame) for class_id in class_ids))
         case HasClass(predicate, _, class_ids):
@@ -74,6 +92,7 @@ def compile_filter(node: Node, frame: Frame) -> Condition:
             return _FLAGS[name](frame)
         case Saved(name):
             raise ValueError(f"'@{name}' is not spelled out; use db.saved_queries.resolved")
+    raise AssertionError(f"{node} has terms")
 
 
 class _Matches(FunctionElement[bool]):
@@ -114,7 +133,7 @@ def _of_version(a: type[Annotation], class_ids: Sequence[int], frame: Frame) -> 
 
 def _some_class(predicate: str, class_ids: Sequence[int], frame: Frame) -> Condition:
     """Whether the predicate holds for at least one of the classes."""
-    a = aliased(Annotation)  # under a name of its own: the statement around may read annotations too
+    a = _annotation
     here = _of_version(a, class_ids, frame)
     match predicate:
         case "has":
@@ -140,23 +159,25 @@ def _compared(column: Any, op: str, value: float) -> Condition:
 
 
 def _measure(node: Measure, frame: Frame) -> Condition:
-    a = aliased(Annotation)
+    a = _annotation
     drawn = and_(_of_version(a, (node.class_id,), frame), a.status == Status.ANNOTATED)
     if node.name == "touches_border":
         return exists().where(drawn, a.touches_border.is_(True))
     if node.name not in {"confidence", "agreement"}:
         column = a.volume_ml if node.name == "volume" else getattr(a, node.name)
         return exists().where(drawn, _compared(column, node.op, node.value))
-    p = aliased(PredictionClass)
+    p = _said
     said = and_(p.class_id == a.class_id, _compared(getattr(p, node.name), node.op, node.value))
     from_model = exists().where(drawn, p.prediction_id == a.prediction_id, said)
     if node.name == "confidence":
         return from_model
     # What a person drew stands on no prediction: how far does the newest one agree with it?
-    any_model = aliased(Prediction)
     # Two levels within the statement, where SQLAlchemy does not correlate by itself.
     newest = (
-        select(func.max(any_model.id)).where(any_model.case_id == Case.id).correlate(Case).scalar_subquery()
+        select(func.max(_any_prediction.id))
+        .where(_any_prediction.case_id == Case.id)
+        .correlate(Case)
+        .scalar_subquery()
     )
     by_hand = exists().where(drawn, a.prediction_id.is_(None), p.prediction_id == newest, said)
     return or_(from_model, by_hand)
@@ -183,7 +204,7 @@ def _number_field(name: str, frame: Frame) -> Any:
 
 
 def _annotated(class_ids: Sequence[int], frame: Frame) -> ColumnElement[int]:
-    a = aliased(Annotation)
+    a = _annotation
     return (
         select(func.count())
         .select_from(a)
@@ -207,7 +228,7 @@ def _text_field(name: str, value: str | Pattern, frame: Frame) -> Condition:
         case "revision":
             return matches(_revision_name(), value)
         case "finding":
-            f = aliased(FindingRow)
+            f = _finding
             return exists().where(
                 f.version_id == frame.version_id, f.state == FindingState.OPEN, matches(f.check, value)
             )
@@ -231,7 +252,7 @@ def _text(parts: tuple[str, ...]) -> str | Pattern:
 
 def _revision_name() -> ColumnElement[str]:
     """The revision that a version's labels come from: a complemented one stands on what was ingested."""
-    m, r = aliased(MaskVersion), aliased(SourceRevision)
+    m, r = _version, _revision
     newest = (
         select(r.name)
         .join(m, m.revision_id == r.id)
@@ -266,7 +287,7 @@ def is_weak(frame: Frame) -> Condition:
 
 def is_flagged(frame: Frame) -> Condition:
     """An open finding of severity warning or above."""
-    f = aliased(FindingRow)
+    f = _finding
     return exists().where(
         f.version_id == frame.version_id,
         f.state == FindingState.OPEN,
@@ -276,7 +297,7 @@ def is_flagged(frame: Frame) -> Condition:
 
 def is_stale(frame: Frame) -> Condition:
     """A class stands on a prediction or version that was since revised or retracted."""
-    a = aliased(Annotation)
+    a = _annotation
     return exists().where(a.version_id == frame.version_id, class_is_stale(a))
 
 

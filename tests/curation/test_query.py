@@ -17,6 +17,7 @@ from curation.query import (
     OPERATORS,
     PREDICATES,
     QUANTIFIERS,
+    SAVED_NAME,
     TEXT_FIELDS,
     WORD_FIELDS,
     And,
@@ -30,6 +31,7 @@ from curation.query import (
     Or,
     Pattern,
     QueryError,
+    Saved,
     format_query,
     parse,
 )
@@ -282,9 +284,23 @@ def test_limits_keep_a_tree_within_what_a_database_can_nest():
         parse(" or ".join(["weak"] * 201))
     with pytest.raises(QueryError, match="210 conditions"):
         parse(" and ".join(["has every class"] * 15))
+    parse(" or ".join(["agreement(liver) > 0.5"] * 40))
+    with pytest.raises(QueryError, match="205 conditions"):  # each is looked up in five tables
+        parse(" or ".join(["agreement(liver) > 0.5"] * 41))
     parse("not " * 19 + "weak")
     with pytest.raises(QueryError, match="deeper than 20 levels"):
         parse("not " * 20 + "weak")
+
+
+def test_wildcards_side_by_side_are_one():
+    assert parse('case = "a***b**"') == Field("case", "=", Pattern(("a", "b", "")))
+    assert parse('case = "****"') == Field("case", "=", Pattern(("", "")))
+
+
+def test_a_text_is_no_longer_than_what_sqlite_compares_with_a_pattern():
+    assert parse(f'case = "{"[" * 999}*"')
+    with pytest.raises(QueryError, match="text is 1001 characters long at column 8: texts in the catalog"):
+        parse(f'case = "{"[" * 1000}*"')
 
 
 def test_nested_ands_are_one_and():
@@ -318,6 +334,7 @@ conditions = st.one_of(
     st.builds(Field, st.sampled_from(NUMBER_FIELDS), OPERATOR, numbers),
     st.builds(Field, st.sampled_from(TEXT_FIELDS), st.sampled_from(("=", "!=")), texts),
     st.builds(Field, st.just("role"), st.sampled_from(("=", "!=")), st.sampled_from(WORD_FIELDS["role"])),
+    st.builds(Saved, st.from_regex(SAVED_NAME, fullmatch=True).map(str.lower).filter(SAVED_NAME.fullmatch)),
 )
 trees = st.recursive(
     conditions,
@@ -338,7 +355,7 @@ def test_what_is_printed_reads_back_as_the_same_tree(tree: Node):
 
 words = (
     *PREDICATES, *FLAGS, *FIELDS, *NUMBER_MEASURES, *OPERATORS, *QUANTIFIERS, "touches_border", "liver",
-    "left", "kidney", "and", "or", "not", "all", "(", ")", "3", '"x*"', '"', "KiTS", "==", "!", ",", "\\",
+    "left", "kidney", "and", "or", "not", "all", "(", ")", "3", '"x*"', '"', "KiTS", "==", "!", ",", "\\", "@todo", "@",
 )  # fmt: skip
 
 

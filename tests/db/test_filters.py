@@ -185,4 +185,12 @@ def test_the_largest_query_that_the_language_takes_is_answered(catalog: Catalog)
     with catalog.reading() as session:
         # 200 conditions are the most that are asked at once; a group counts as its 14 classes.
         assert queries.count(session, " or ".join(["pseudo every class"] * 14 + ["has liver"])) == 1
-        assert queries.count(session, " and ".join(["not confidence(liver) > 0.5"] * 200)) == 1
+        # A measure counts as the tables that it is looked up in: two for `confidence`, five for `agreement`.
+        assert (
+            queries.count(session, " and ".join(f"not confidence(liver) > 0.{i}" for i in range(100, 200)))
+            == 1
+        )
+        assert (
+            queries.count(session, " and ".join(f"not agreement(liver) > 0.{i}" for i in range(100, 140)))
+            == 1
+        )
