@@ -26,11 +26,13 @@ help: ## Show this list
 demo: .venv/.installed ## Run the whole job on a phantom cohort (SIZE=full for the long one)
 	$(BIN)/maskledger demo $(DEMO) --size $(SIZE)
 
+# What trains, kills processes or drives a browser keeps the cores to itself; the many small ones share them.
 test: .venv/.installed ## Run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not long" -n logical --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -m long
 
 quicktest: .venv/.installed ## Run the tests that train nothing and open no browser
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" -n logical --maxprocesses 8 --dist loadfile
 
 faults: .venv/.installed ## Kill, fill, stop and flip real processes and files: KILLS=200 kills, SEED for the same ones
 	@echo "$(KILLS) kills with SEED=$(SEED)"
