@@ -13,6 +13,7 @@ from isal import igzip_lib
 from numpy.typing import NDArray
 
 from curation.errors import MaskFileError
+from curation.formats import ANALYZE, PAIR, Format, format_of_content, format_of_name
 from curation.geometry import Geometry
 from curation.rle import CHUNK_BYTES
 
@@ -23,14 +24,12 @@ _HEADER_BYTES = (348, 540)  # NIfTI-1, NIfTI-2
 _MAX_SHEAR = 0.01
 # Shift of a corner, in voxels, above which sform and qform count as two different grids.
 _MAX_FORM_SHIFT = 0.1
+# Extensions of a header are text; nobody writes 2 GB of it.
+_MAX_OFFSET = 2**31
 _MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIFTI_UNITS_METER, _MM, _MICRON
-_FOREIGN = (
-    (0, b"version https://git-lfs", "a git-LFS pointer, not the file itself", "run `git lfs pull`"),
-    (0, b"NRRD", "an NRRD file", "convert it to NIfTI"),
-    (0, b"ObjectType", "a MetaImage file", "convert it to NIfTI"),
-    (0, b"PK\x03\x04", "a zip archive", "unpack it"),
-    (128, b"DICM", "a DICOM file", "convert the series to NIfTI"),
-)
+# Voxels that no scanner of bodies makes: a header that says so has its unit of length or its spacing wrong.
+_VOXEL_MM = (0.01, 100.0)
+_COPY_IT = "for a mask by copying its image's header"
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,12 +163,11 @@ def parse_header(head: bytes, filename: str) -> Header:
     order = next((o for o in "<>" if int.from_bytes(head[:4], _ORDER[o]) in _HEADER_BYTES), None)
     size = int.from_bytes(head[:4], _ORDER[order]) if order else 0
     if order is None or len(head) < size:
-        raise refuse(*_foreign(head))
+        raise refuse(*_foreign(head, filename))
     magic = head[344:348] if size == 348 else head[4:8]
-    if magic[:3] in (b"ni1", b"ni2"):
-        raise refuse("half of a .hdr/.img pair", "save it as a single .nii.gz")
     if magic[:3] not in (b"n+1", b"n+2"):
-        raise refuse("an Analyze header, which has no orientation", "convert it to NIfTI from its original")
+        half = PAIR if magic[:3] in (b"ni1", b"ni2") else ANALYZE
+        raise refuse(half.what, half.remedy)
     fields = (Nifti1Header if size == 348 else Nifti2Header)(head[:size], endianness=order, check=False)
 
     axes = int(fields["dim"][0])
@@ -181,35 +179,43 @@ def parse_header(head: bytes, filename: str) -> Header:
     try:
         dtype = fields.get_data_dtype()
         slope, inter = fields.get_slope_inter()
+    except KeyError as error:
+        number = fields["datatype"].item()
+        raise refuse(f"data type {number}, which NIfTI does not have", "write the file again") from error
     except HeaderDataError as error:
         raise refuse(f"a header that cannot be read ({error})", "write the file again") from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         name = fields["datatype"].item()
         kind = {"c": "complex numbers", "V": "colors (RGB)"}.get(dtype.kind, f"NIfTI data type {name}")
         raise refuse(f"voxels are {kind}", "save a label map or image of plain integers or floats")
-    offset = int(fields["vox_offset"]) or size + 4
-    if offset < size:
-        raise refuse(f"voxels are said to begin inside the header (byte {offset})", "write the file again")
+    begin = float(fields["vox_offset"]) or size + 4
+    if not size <= begin < _MAX_OFFSET:
+        raise refuse(f"voxels are said to begin at byte {begin:g}", "write the file again")
     geometry = _geometry(fields, (dims[0], dims[1], dims[2]), refuse)
     scaled = slope is not None and (slope, inter) != (1.0, 0.0)
-    return Header(geometry, dtype, offset, slope if scaled else None, inter if scaled else None)
+    return Header(geometry, dtype, int(begin), slope if scaled else None, inter if scaled else None)
 
 
 _ORDER: dict[str, Any] = {"<": "little", ">": "big"}
 
 
-def _foreign(head: bytes) -> tuple[str, str]:
+def _foreign(head: bytes, filename: str) -> tuple[str, str]:
     """What a file that is not NIfTI seems to be, and what to do about it."""
     if not head:
         return "the file is empty", "fetch or write it again"
-    for at, mark, what, remedy in _FOREIGN:
-        if head[at:].startswith(mark):
-            return what, remedy
+    if kind := format_of_content(head) or _named(filename):
+        return kind.what, kind.remedy
     text = head[:64].decode("ascii", errors="replace").strip()
     if text and text.isascii() and all(c.isprintable() or c.isspace() for c in text):
         line = text.splitlines()[0][:30]
         return f"text, not NIfTI (it begins with {line!r})", "fetch or write the file again"
     return "not a NIfTI file", "convert it to NIfTI (.nii.gz)"
+
+
+def _named(filename: str) -> Format | None:
+    """The format that the file's name promises, where its content tells nothing: the voxels of a pair."""
+    found = format_of_name(filename)
+    return found[1] if found else None
 
 
 def _geometry(
@@ -218,38 +224,88 @@ def _geometry(
     """The affine of a nibabel header by nibabel's order of preference, checked."""
     from nibabel.spatialimages import HeaderDataError
 
+    if (fields["pixdim"][1:4] < 0).any():
+        raise refuse(
+            "a negative voxel size, from which programs draw different conclusions about left and right",
+            "write the file again, and look that its sides are right",
+        )
     if fields["pixdim"][0] not in (-1, 1):
         fields["pixdim"][0] = 1  # The NIfTI-1 text: anything but -1 or 1 is to be read as 1.
     notes = []
-    try:
-        sform, sform_code = fields.get_sform(coded=True)
-        qform, qform_code = fields.get_qform(coded=True)
-    except (HeaderDataError, ValueError) as error:
-        raise refuse(f"an orientation that cannot be read ({error})", "write the file again") from error
-    affine = sform if sform_code else qform
-    if affine is None:
-        raise refuse(
-            "neither sform nor qform is set, so nothing says which side is left",
-            "set the orientation, for a mask by copying its image's header",
-        )
-    affine = np.array(affine, np.float64)
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    if not np.isfinite(affine).all() or spacing.min() <= 0:
-        raise refuse("an affine with an axis of no length", "write the file again")
+    with np.errstate(all="ignore"):  # What overflows is refused below.
+        sform, qform = fields.get_sform(coded=True)[0], None
+        try:
+            qform = fields.get_qform(coded=True)[0]
+        except (HeaderDataError, ValueError) as error:
+            if sform is None:
+                raise refuse(
+                    f"an orientation that cannot be read ({error})", "write the file again"
+                ) from error
+            notes.append(f"the qform cannot be read ({error}): the sform is taken")
+        if sform is not None and not sform[:3, :3].any() and qform is not None:
+            # Announced but never filled in. SimpleITK takes the qform then too, nibabel the zeros.
+            notes.append("the sform is all zeros: the qform is taken")
+            sform = None
+        affine = sform if sform is not None else qform
+        if affine is None:
+            raise refuse(
+                "neither sform nor qform is set, so nothing says which side is left",
+                f"set the orientation, {_COPY_IT}",
+            )
+        affine = np.array(affine, np.float64)
+        spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    if not (np.isfinite(affine).all() and np.isfinite(spacing).all()):
+        raise refuse("an affine that is not finite", f"set the orientation anew, {_COPY_IT}")
+    if spacing.min() <= 0:
+        raise refuse("an affine with an axis of no length", f"set the orientation anew, {_COPY_IT}")
     directions = affine[:3, :3] / spacing
     cosines = np.abs(directions.T @ directions - np.eye(3))
     if cosines.max() > _MAX_SHEAR:
         degrees = np.degrees(np.arcsin(min(1.0, cosines.max())))
         raise refuse(f"a grid sheared by {degrees:.1f} degrees", "resample image and mask to right angles")
-    if sform_code and qform_code:
-        corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * [*shape, 1]
-        shift_mm = np.linalg.norm(((sform - qform) @ corners.T)[:3], axis=0).max()
-        if shift_mm > _MAX_FORM_SHIFT * spacing.min():
-            notes.append(
-                f"sform and qform differ by up to {shift_mm:.3g} mm: the sform is taken (SimpleITK may not)"
-            )
+    if sform is not None:
+        with np.errstate(all="ignore"):
+            notes += _against_sform(fields, Geometry(shape, affine), qform)
     mm = _MM_PER_UNIT.get(int(fields["xyzt_units"]) & 7, 1.0)
     if mm != 1.0:
         affine[:3] *= mm
         notes.append(f"lengths are given in units of {mm:g} mm and were converted")
+    if spacing.min() * mm < _VOXEL_MM[0] or spacing.max() * mm > _VOXEL_MM[1]:
+        raise refuse(
+            f"voxels of {_sizes(spacing * mm)} mm",
+            "correct the spacing, or the unit of length (xyzt_units), in the header",
+        )
     return Geometry(shape, affine, "; ".join(notes) or None)
+
+
+def _against_sform(fields: Any, grid: Geometry, qform: NDArray[np.float64] | None) -> list[str]:
+    """What else the header says of the grid that its sform gives, where another program may follow that."""
+    spacing = np.array(grid.spacing_mm)
+    if qform is None:
+        pixdim = np.array(fields["pixdim"][1:4], np.float64)
+        if (np.abs(pixdim - spacing) * grid.shape <= _MAX_FORM_SHIFT * spacing).all():
+            return []
+        # SimpleITK 2.5 takes the directions from the sform and the spacing from pixdim.
+        return [
+            f"pixdim says voxels of {_sizes(pixdim)} mm, the sform {_sizes(spacing)} mm: "
+            "the sform is taken (SimpleITK may not)"
+        ]
+    theirs = Geometry(grid.shape, qform)
+    if not np.isfinite(theirs.directions).all():
+        return ["the qform has an axis of no length: the sform is taken (SimpleITK may not)"]
+    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * [*grid.shape, 1]
+    shift_mm = np.linalg.norm(((grid.affine - qform) @ corners.T)[:3], axis=0).max()
+    if shift_mm <= _MAX_FORM_SHIFT * spacing.min():
+        return []
+    turned = (
+        ""
+        if theirs.axis_codes == grid.axis_codes
+        else f" (axes {grid.axis_codes} against {theirs.axis_codes})"
+    )
+    return [
+        f"sform and qform differ by up to {shift_mm:.3g} mm{turned}: the sform is taken (SimpleITK may not)"
+    ]
+
+
+def _sizes(lengths: NDArray[np.float64]) -> str:
+    return "(" + ", ".join(f"{n:.5g}" for n in lengths.tolist()) + ")"

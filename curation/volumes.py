@@ -80,7 +80,9 @@ def _decode(
         values = raw.view(header.dtype)
         if header.slope is not None or header.dtype.kind == "f":
             values = _integers(values, header.slope, header.inter, filename)
-        if runs_so_far > _MAX_RUNS or (len(values) > 4096 and len(np.unique(values)) > _MAX_DISTINCT):
+        if runs_so_far > _MAX_RUNS or (
+            len(values) > 4096 and values.itemsize > 1 and len(np.unique(values)) > _MAX_DISTINCT
+        ):
             raise MaskFileError(
                 f"{filename}: voxel values change like an image's, not a mask's; give the label map instead"
             )
@@ -98,10 +100,10 @@ def _integers(
     raw: NDArray[Any], slope: float | None, inter: float | None, filename: str
 ) -> NDArray[np.int64]:
     values = raw.astype(np.float64)
-    if slope is not None and inter is not None:
-        values = values * slope + inter
-    rounded = np.rint(values)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        if slope is not None and inter is not None:
+            values = values * slope + inter
+        rounded = np.rint(values)
         # Written so that NaN and infinity fail too.
         odd = values[~((np.abs(values - rounded) <= _ROUNDING) & (np.abs(values) < _MAX_LABEL))]
     if len(odd):
@@ -135,10 +137,11 @@ def decode_image(data: bytes | BinaryIO, filename: str) -> tuple[Geometry, NDArr
     at = 0
     for chunk in reader.chunks():
         part = flat[at : at + len(chunk)]
-        if header.slope is not None and header.inter is not None:
-            part[:] = chunk * np.float64(header.slope) + header.inter
-        else:
-            part[:] = chunk
+        with np.errstate(over="ignore", invalid="ignore"):
+            if header.slope is not None and header.inter is not None:
+                part[:] = chunk * np.float64(header.slope) + header.inter
+            else:
+                part[:] = chunk
         if not fits and not np.isfinite(part).all():
             raise MaskFileError(f"{filename}: voxels are NaN or infinite; give them a value (air: -1024)")
         at += len(chunk)
