@@ -19,6 +19,7 @@ from db.store import Store, StoreUnwritableError
 from db.writes import NewVersion
 from pipelines.annotate import Drawn, MaskFacts, conflict_values, examine, rederived
 from pipelines.case_masks import stored_mask
+from pipelines.images import read_images
 from pipelines.runs import Outcome, Workbench, map_cases, run
 
 
@@ -97,6 +98,8 @@ def complement(
             bench.progress.step(done, address)
         booking.flush()
         bench.progress.finish()
+        # What was drawn just now has no mean HU yet.
+        read_images(bench, booking, case_ids=[job.case.case_id for job in jobs])
         return booking.outcome
 
 

@@ -23,6 +23,7 @@ from pipelines.annotate import Drawn, MaskFacts, conflict_values, examine, reder
 from pipelines.by_hand import erased as said_of_erased
 from pipelines.by_hand import require_reason, seen_and_newest
 from pipelines.case_masks import stored_mask
+from pipelines.images import read_image
 from pipelines.runs import Workbench
 
 
@@ -144,6 +145,7 @@ def correct(
             "erased": list(_names(result.erased)), "merge": merge_newer, "reason": reason,
         }  # fmt: skip
         after = _write(bench, newest, new, rejected, event)
+        read_image(bench, newest.case_id)  # what was drawn just now has no mean HU yet
     return Corrected(
         address=newest.address,
         base=base.number,

@@ -15,7 +15,8 @@ from db import case_files, ingest_state, purged, standing, writes
 from db.models import Role, VersionKind
 from db.writes import NewVersion
 from pipelines.case_list import CaseFacts, read_case_list
-from pipelines.folders import CaseFiles, find_cases
+from pipelines.folders import CaseFiles, book_foreign, find_cases
+from pipelines.images import read_images
 from pipelines.incoming import IncomingCase, Measured, measure
 from pipelines.revise import Revision, revise
 from pipelines.runs import Booking, Outcome, Workbench, map_cases, run
@@ -69,6 +70,7 @@ def ingest(bench: Workbench, request: IngestRequest) -> Outcome:
         "mapping": request.mapping.name,
     }
     with run(bench, "ingest", parameters, key=request.source, total=len(files)) as booking:
+        book_foreign(booking, request.labels, request.images)
         taking = _Taking(bench, request, listed, booking)
         bench.progress.start(f"ingest {request.source}", len(files))
         jobs = list(taking.jobs(files))
@@ -88,6 +90,7 @@ def ingest(bench: Workbench, request: IngestRequest) -> Outcome:
             bench.progress.step(done, measured.job.name)
         booking.flush()
         bench.progress.finish()
+        read_images(bench, booking, source_id=taking.source_id)
         return booking.outcome
 
 

@@ -4,12 +4,17 @@ from typing import Any
 
 from app.cli.common import print_table
 from curation.labels import value_name
+from db.image_state import ImageFacts
 from db.queries import CaseRef, VersionDetail, VersionRow
 from db.reviewing import DecisionRow
 
 
 def case_json(
-    ref: CaseRef, detail: VersionDetail, versions: list[VersionRow], decisions: list[DecisionRow]
+    ref: CaseRef,
+    detail: VersionDetail,
+    versions: list[VersionRow],
+    decisions: list[DecisionRow],
+    image: ImageFacts | None,
 ) -> dict[str, Any]:
     """Everything `show` knows, for programs."""
     return {
@@ -20,6 +25,12 @@ def case_json(
         "shape": detail.shape,
         "spacing_mm": detail.spacing_mm,
         "orientation": detail.orientation,
+        "image": image
+        and {
+            "shape": image.shape, "spacing_mm": image.spacing_mm, "extent_mm": image.extent_mm,
+            "orientation": image.orientation, "low": image.low, "high": image.high, "is_hu": image.is_hu,
+            "note": image.note,
+        },
         "classes": {
             a.class_name: {
                 "status": a.status,
@@ -35,6 +46,8 @@ def case_json(
                 "components": a.components,
                 "largest_share": a.largest_share,
                 "touches_border": a.touches_border,
+                "mean_hu": a.mean_hu,
+                "std_hu": a.std_hu,
             }
             for a in detail.annotations
         },
@@ -68,7 +81,11 @@ def case_json(
 
 
 def print_case(
-    ref: CaseRef, detail: VersionDetail, versions: list[VersionRow], decisions: list[DecisionRow]
+    ref: CaseRef,
+    detail: VersionDetail,
+    versions: list[VersionRow],
+    decisions: list[DecisionRow],
+    image: ImageFacts | None,
 ) -> None:
     """The same for people: classes first, then only what there is to tell."""
     shape = "×".join(map(str, detail.shape))
@@ -76,9 +93,15 @@ def print_case(
     print(
         f"{ref.address}@{ref.number} ({detail.row.kind}), {shape} voxels of {spacing} mm, axes {detail.orientation}"
     )
+    if image is not None:
+        extent = "×".join(f"{mm:.0f}" for mm in image.extent_mm)
+        unit = "HU" if image.is_hu else f"not HU: {image.note}"
+        print(
+            f"image: {extent} mm, axes {image.orientation}, values {image.low:g} to {image.high:g} ({unit})"
+        )
     print()
     print_table(
-        ("class", "status", "origin", "by", "volume ml", "pieces", "border", "confidence"),
+        ("class", "status", "origin", "by", "volume ml", "pieces", "border", "HU", "confidence"),
         [
             (
                 a.class_name,
@@ -88,11 +111,12 @@ def print_case(
                 f"{a.volume_ml:.1f}" if a.voxels else "–",
                 a.components if a.components is not None else "–",
                 "touches" if a.touches_border else "–",
+                f"{a.mean_hu:.0f} ± {a.std_hu:.0f}" if a.mean_hu is not None else "–",
                 f"{a.confidence:.2f}" if a.confidence is not None else "–",
             )
             for a in detail.annotations
         ],
-        numeric=(4, 5, 7),
+        numeric=(4, 5, 7, 8),
     )
     for r in detail.reserved:
         print(f"\n{value_name(r.value)}: {r.voxels} voxels, {r.volume_ml:.1f} ml (value {r.value})")

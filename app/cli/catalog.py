@@ -188,22 +188,24 @@ def _missing_text(classes: dict[str, dict[str, str | None]]) -> str:
 
 
 def show(context: typer.Context, case: CaseArgument, as_json: JsonOption = False) -> None:
-    """Show one case: every class with status, origin and census, conflicts, findings, decisions, versions.
+    """Show one case: every class with status, origin and census, its image, conflicts, findings, decisions, versions.
 
     Example: `maskledger show KiTS/case_00000`
     """
     from app.cli.case_text import case_json, print_case
     from db import queries, reviewing
+    from db.image_state import image_facts
 
     with workspace_of(context) as ws, ws.catalog.reading() as session:
         ref = queries.resolve(session, case)
+        image = image_facts(session, ref.case_id)
         detail = queries.version_detail(session, ref.version_id)
         versions = queries.history(session, ref.case_id)
         decisions = reviewing.decisions_that_hold(session, ref.version_id)
     if as_json:
-        print_json(case_json(ref, detail, versions, decisions))
+        print_json(case_json(ref, detail, versions, decisions, image))
     else:
-        print_case(ref, detail, versions, decisions)
+        print_case(ref, detail, versions, decisions, image)
 
 
 def quality(context: typer.Context, query: QueryArgument = "", as_json: JsonOption = False) -> None:
