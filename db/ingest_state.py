@@ -17,6 +17,7 @@ class KnownCase:
     Attributes:
         incoming_hash: Of the newest version that came from a file; a complemented or corrected version
             stands on the same file.
+        stored_hash: Of the mask that was stored when that file came in.
         mapping: Incoming label value, as text, to what that version's revision made of it.
         revision: Name of that revision.
         seen: Revision id to the incoming hash that came last under it.
@@ -27,6 +28,7 @@ class KnownCase:
     newest_version_id: int | None
     number: int
     incoming_hash: str | None
+    stored_hash: str | None
     image_path: str | None
     revision_id: int | None
     revision: str | None
@@ -53,12 +55,17 @@ def known_cases(session: Session, source_id: int) -> dict[str, KnownCase]:
     }
     came_in: dict[int, dict[int, str]] = {}  # in order: the last revision is the one that counts
     retracted: dict[int, bool] = {}
+    stored: dict[int, str | None] = {}
     bad = exists().where(
         or_(Retraction.revision_id == MaskVersion.revision_id, Retraction.run_id == MaskVersion.run_id)
     )
     for version in session.execute(
         select(
-            MaskVersion.case_id, MaskVersion.incoming_hash, MaskVersion.revision_id, bad.label("retracted")
+            MaskVersion.case_id,
+            MaskVersion.incoming_hash,
+            MaskVersion.file_hash,
+            MaskVersion.revision_id,
+            bad.label("retracted"),
         )
         .join(Case, Case.id == MaskVersion.case_id)
         .where(Case.source_id == source_id, MaskVersion.kind == VersionKind.INGESTED)
@@ -69,6 +76,7 @@ def known_cases(session: Session, source_id: int) -> dict[str, KnownCase]:
         seen.pop(version.revision_id, None)
         seen[version.revision_id] = version.incoming_hash
         retracted[version.case_id] = version.retracted
+        stored[version.case_id] = version.file_hash
     known = {}
     for row in session.execute(
         select(Case.id, Case.name, Case.image_path, Case.newest_version_id, MaskVersion.number)
@@ -83,6 +91,7 @@ def known_cases(session: Session, source_id: int) -> dict[str, KnownCase]:
             newest_version_id=row.newest_version_id,
             number=row.number or 0,
             incoming_hash=seen[revision_id] if revision_id is not None else None,
+            stored_hash=stored.get(row.id),
             image_path=row.image_path,
             revision_id=revision_id,
             revision=revision.name if revision else None,

@@ -8,6 +8,7 @@ from curation.labels import CLASS_IDS, is_reserved
 from curation.merge import Conflict
 from curation.quality import check_mask
 from curation.rle import RunLengths
+from curation.sides import unresolved_sides
 from curation.status import Evidence, Finding, Origin, Status, statuses, unsided
 from curation.volumes import Geometry
 from db.writes import AnnotationValues, ConflictValues
@@ -28,7 +29,7 @@ def examine(runs: RunLengths, geometry: Geometry) -> MaskFacts:
     return MaskFacts(
         {value: c for value, c in census.items() if not is_reserved(value)},
         {value: c.voxels for value, c in census.items() if is_reserved(value)},
-        tuple(check_mask(census, runs, geometry)),
+        (*check_mask(census, runs, geometry), *unresolved_sides(runs, geometry)),
     )
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curation.errors import CurationError
-from curation.mappings import LabelMapping, apply_mapping
+from curation.mappings import LabelMapping
 from curation.rle import RunLengths
-from curation.status import Finding
+from curation.sides import map_with_sides
+from curation.status import Finding, Severity
 from curation.volumes import Geometry, decode_geometry, decode_mask, encode_and_hash
 from db.ingest_state import KnownCase
 from db.store import Store
@@ -54,6 +55,15 @@ class Measured:
     note: str | None = None
 
 
+@dataclass(frozen=True)
+class ReadMask:
+    """A mask file as read: stored values on its grid; `findings`: where a side rests on the header alone."""
+
+    geometry: Geometry
+    runs: RunLengths
+    findings: tuple[Finding, ...]
+
+
 def measure(jobs: Sequence[IncomingCase]) -> list[Measured]:
     """Look at the files of some cases: a new case is measured, a known one compared. Touches no database.
 
@@ -90,15 +100,15 @@ def _look(job: IncomingCase) -> _Look:
         data = job.mask.read_bytes()
         if job.known is not None and job.known.number:
             return _Look(_compare(job, job.known, data, hashlib.sha256(data).hexdigest()))
-        geometry, runs = read_mask(job, data)
-        facts = examine(runs, geometry)
-        stored, voxel_hash = encode_and_hash(runs, geometry)
+        mask = read_mask(job, data)
+        facts = examine(mask.runs, mask.geometry)
+        stored, voxel_hash = encode_and_hash(mask.runs, mask.geometry)
         found = Measured(
             job,
-            geometry=geometry,
+            geometry=mask.geometry,
             annotations=ingested_annotations(facts, job.protocol),
             reserved=dict(facts.reserved),
-            findings=facts.findings,
+            findings=facts.findings + mask.findings,
             voxel_hash=voxel_hash,
         )
         return _Look(found, (data, stored))
@@ -113,16 +123,17 @@ def refusal(job: IncomingCase, error: CurationError | OSError) -> str:
     return f"{error.filename or job.mask or job.image}: {error.strerror}; check the file"
 
 
-def read_mask(job: IncomingCase, data: bytes) -> tuple[Geometry, RunLengths]:
-    """Decode and map the case's mask file, and check that it lies on its image's grid.
+def read_mask(job: IncomingCase, data: bytes) -> ReadMask:
+    """Decode and map the case's mask file, tell sides where it shows them, and check that it fits its image.
 
     Raises:
         CurationError: It cannot be read, has unknown values, or does not fit.
     """
     geometry, raw = decode_mask(data, str(job.mask))
-    runs = apply_mapping(raw, job.mapping, str(job.mask))
+    sided = map_with_sides(raw, job.mapping, geometry, str(job.mask))
     _check_image(job, geometry)
-    return geometry, runs
+    # Why something has no side `examine` says of every version; that a side had no witness shows only here.
+    return ReadMask(geometry, sided.runs, tuple(f for f in sided.findings if f.severity is Severity.INFO))
 
 
 def _compare(job: IncomingCase, known: KnownCase, data: bytes, incoming_hash: str) -> Measured:

@@ -10,6 +10,7 @@ from curation.errors import CurationError
 from curation.labels import CLASS_IDS, IGNORE, UNRESOLVED_BY_VALUE
 from curation.mappings import LabelMapping, apply_mapping, builtin_names, load_builtin
 from curation.rle import RunLengths
+from curation.sides import resolve_sides
 from curation.volumes import Geometry, decode_mask, encode_and_hash
 from db import stored_files, writes
 from db.stored_files import Incoming, StoredFile
@@ -208,6 +209,8 @@ def _masks(source: Incoming, data: bytes, place: str) -> Iterator[tuple[Geometry
     for mapping in mappings:
         try:
             geometry, raw = decode_mask(data, place)
-            yield geometry, apply_mapping(raw, mapping, place)
+            mapped = apply_mapping(raw, mapping, place)
         except CurationError:
             continue
+        yield geometry, resolve_sides(mapped, geometry).runs
+        yield geometry, mapped  # as it was stored before sides were told, and as predictions are

@@ -4,19 +4,22 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from curation.diff import diff
 from curation.errors import CurationError, GridError
-from curation.labels import BY_ID, CLASS_IDS, UNRESOLVED_BY_VALUE
-from curation.mappings import LabelMapping, apply_mapping
+from curation.labels import BY_ID, CLASS_IDS, UNRESOLVED, UNRESOLVED_BY_VALUE
+from curation.mappings import LabelMapping
 from curation.merge import REVISION, Conflict, merge
-from curation.rle import RunLengths
+from curation.rle import RunLengths, overlay
+from curation.sides import map_with_sides
 from curation.status import Evidence, Origin, Status, statuses
 from curation.volumes import Geometry, decode_mask, encode_and_hash
 from db.case_files import CaseFile
 from db.store import StoreUnwritableError
 from db.writes import AnnotationValues
 from pipelines.annotate import Drawn, MaskFacts, conflict_values, examine, rederived
-from pipelines.incoming import IncomingCase, Measured, read_mask, refusal
+from pipelines.incoming import IncomingCase, Measured, ReadMask, read_mask, refusal
 
 # Below this Dice between two revisions of a class somebody should look at what happened.
 NOTEWORTHY_DICE = 0.8
@@ -35,12 +38,16 @@ class Revision:
 
 @dataclass(frozen=True)
 class _Masks:
-    """The three masks of the merge; `theirs` is on `geometry`."""
+    """The three masks of the merge; `theirs` is on `geometry`.
+
+    `sided`: ours came in when sides were not told yet, and now has those that its file shows.
+    """
 
     base: RunLengths
     ours: RunLengths
     theirs: RunLengths
     geometry: Geometry
+    sided: bool
 
 
 def revise(job: Revision) -> Measured:
@@ -54,14 +61,14 @@ def revise(job: Revision) -> Measured:
     assert incoming.mask is not None, "what has changed is a mask"
     try:
         data = incoming.mask.read_bytes()
-        geometry, theirs = read_mask(incoming, data)
-        masks = _masks(job, geometry, theirs)
+        read = read_mask(incoming, data)
+        masks = _masks(job, read.geometry, read.runs)
         known = incoming.known
         assert known is not None, "only known cases are revised"
         same = masks is not None and masks.theirs.same_as(masks.base) and known.incoming_hash is not None
-        if same and known.revision_id == incoming.revision_id:
+        if masks is not None and same and known.revision_id == incoming.revision_id and not masks.sided:
             return Measured(incoming, unchanged=True)  # packed anew, but the same mask
-        return _merged(job, masks, geometry, theirs, data, same)
+        return _merged(job, masks, read, data, same)
     except StoreUnwritableError:
         raise  # no case's fault, and the same for the next one
     except (CurationError, OSError) as error:
@@ -87,25 +94,49 @@ def _masks(job: Revision, geometry: Geometry, theirs: RunLengths) -> _Masks | No
     gave = known if known is not None and not known.retracted else None
     if gave is not None and gave.incoming_hash is not None and gave.mapping is not None:
         before = LabelMapping(gave.mapping_name or "", {int(v): t for v, t in gave.mapping.items()})
-        base = apply_mapping(
-            decode_mask(store.get(gave.incoming_hash), case.address)[1], before, case.address
-        )
+        base_geometry, raw = decode_mask(store.get(gave.incoming_hash), case.address)
+        base = map_with_sides(raw, before, base_geometry, case.address).runs
     if case.file_hash is None:
         ours = RunLengths.empty(theirs.shape)
     else:
         ours = decode_mask(store.get(case.file_hash), case.address)[1]
-    return _Masks(base, ours, theirs, case.geometry)
+    sided = ours
+    if gave is not None and gave.stored_hash is not None:
+        sided = _with_sides(job, base, ours, gave.stored_hash)
+    return _Masks(base, sided, theirs, case.geometry, sided is not ours)
+
+
+def _with_sides(job: Revision, base: RunLengths, ours: RunLengths, stored_hash: str) -> RunLengths:
+    """Ours with the sides of base where it has none because its file came in before sides were told.
+
+    Not where a person has taken a side away since, nor of classes that a person has decided on.
+    """
+    settled = _settled(job.case.annotations, job.accepted)
+    told = base.voxels().keys() - settled
+    pairs = [pair for pair in UNRESOLVED if told & set(pair.sides) and pair.value in ours.voxels()]
+    if not pairs:
+        return ours
+    came_in = decode_mask(job.incoming.store.get(stored_hash), job.case.address)[1]
+    joint = overlay(ours, base)
+    all_three = overlay(joint.runs(joint.a.astype(np.int32) * 256 + joint.b), came_in)
+    value, of_base = np.divmod(all_three.a, 256)
+    now_told = np.zeros(len(value), np.bool_)
+    for pair in pairs:
+        untold = (value == pair.value) & (all_three.b == pair.value)
+        now_told |= untold & np.isin(of_base, list(told & set(pair.sides)))
+    if not now_told.any():
+        return ours
+    return all_three.runs(np.where(now_told, of_base, value).astype(np.uint8))
 
 
 def _merged(
     job: Revision,
     masks: _Masks | None,
-    geometry: Geometry,
-    theirs: RunLengths,
+    read: ReadMask,
     data: bytes,
     same: bool,
 ) -> Measured:
-    incoming, before = job.incoming, job.case.annotations
+    incoming, before, geometry, theirs = job.incoming, job.case.annotations, read.geometry, read.runs
     answers = statuses(theirs.voxels(), incoming.protocol)
     settled = _settled(before, job.accepted)
     no_conflicts: tuple[Conflict, ...] = ()
@@ -133,7 +164,7 @@ def _merged(
         annotations=_annotations(job, facts, answers, settled, same),
         reserved=dict(facts.reserved),
         conflicts=conflict_values(conflicts, geometry.voxel_ml),
-        findings=facts.findings,
+        findings=facts.findings + read.findings,
         incoming_hash=hashlib.sha256(data).hexdigest(),
         file_hash=incoming.store.put(stored),
         voxel_hash=voxel_hash,
@@ -211,6 +242,8 @@ def _summary(job: Revision, masks: _Masks) -> tuple[str, str | None]:
     changes = {value: change for value, change in diff(masks.base, masks.theirs).items() if change.changed}
     told = ", ".join(f"{_name(value)} Dice {change.dice:.3f}" for value, change in changes.items())
     message = f"{job.revision} after {earlier}: {told or 'no voxel changed'}"
+    if masks.sided:
+        message += "; sides told that were not before"
     if not any(change.lost + change.common and change.dice < NOTEWORTHY_DICE for change in changes.values()):
         return message, None
     address, number = job.case.address, job.case.number

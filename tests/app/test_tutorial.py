@@ -15,7 +15,7 @@ from scipy.ndimage import binary_dilation
 
 PROJECT = Path(__file__).resolve().parents[2]
 CASES = ("case_00023", "case_00039", "case_00061", "case_00120")
-KIDNEY, TUMOR = 200, 14
+KIDNEYS, TUMOR = (2, 13), 14
 
 
 @dataclass
@@ -46,7 +46,7 @@ def paint(folder: Path) -> None:
     file = folder / "desk" / "case_00023_mask.nii.gz"
     mask = nib.load(file)
     voxels = np.asarray(mask.dataobj).copy()
-    voxels[binary_dilation(voxels == TUMOR) & (voxels == KIDNEY)] = TUMOR
+    voxels[binary_dilation(voxels == TUMOR) & np.isin(voxels, KIDNEYS)] = TUMOR
     file.unlink()
     nib.save(nib.Nifti1Image(voxels, mask.affine), file)
 

@@ -1,5 +1,6 @@
 """A later revision of a source: what models and people added is kept, what stands on the older drawing is stale."""
 
+import gzip
 from pathlib import Path
 
 import nibabel as nib
@@ -7,11 +8,16 @@ import numpy as np
 import pytest
 from volume_files import SHAPE, boxes, write_image, write_volume
 
-from curation.mappings import load_builtin
+from curation.mappings import apply_mapping, load_builtin
+from curation.rle import RunLengths
 from curation.status import Evidence, Origin, Status
+from curation.volumes import encode_and_hash
 from db import case_files, queries, standing, writes
-from db.models import Verdict, VersionKind
+from db.models import MaskVersion, SourceRevision, Verdict, VersionKind
+from db.writes import NewVersion
+from pipelines.annotate import examine, ingested_annotations
 from pipelines.complement import complement
+from pipelines.correct import correct
 from pipelines.ingest import IngestRequest, ingest
 from pipelines.predictions import import_predictions
 from pipelines.revert import revert
@@ -230,3 +236,114 @@ def test_unresolved_voxels_follow_the_source_and_never_the_model(bench, tmp_path
     mask = voxels(bench)
     assert int((mask == KIDNEYS).sum()) == 4
     assert newest(bench).annotations[2].evidence is Evidence.UNRESOLVED_SIDE
+
+
+# 12 mm wide voxels along x, so that boxes of 3 voxels lie as far apart as kidneys do.
+WIDE = np.diag([12.0, 4.0, 4.0, 1.0])
+RIGHT, LEFT = 2, 13
+
+
+def both_kidneys(height=4):
+    """A KiTS file of two kidneys: the left one at x 1 to 3, the right one at x 8 to 10."""
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[1:4, 1:5, 1 : 1 + height] = mask[8:11, 1:5, 1 : 1 + height] = 1
+    return mask
+
+
+def sided(file):
+    """What a file of `both_kidneys` is with its sides told."""
+    expected = file * np.uint8(RIGHT)
+    expected[:6][file[:6] == 1] = LEFT
+    return expected
+
+
+def ingested_before_sides_were_told(bench, folder):
+    """A case as an older program wrote it: both kidneys stored without a side."""
+    publish(bench, folder, "2019", both_kidneys(), mapping=KITS, affine=WIDE, name="TOLD")
+    told = newest(bench, "S/TOLD")
+    with bench.catalog.reading() as session:
+        version = session.get(MaskVersion, told.version_id)
+        incoming_hash, revision_id = version.incoming_hash, version.revision_id
+    runs = apply_mapping(RunLengths.from_array(both_kidneys()), KITS, "A")
+    facts = examine(runs, told.geometry)
+    stored, voxel_hash = encode_and_hash(runs, told.geometry)
+    with bench.catalog.writing() as session:
+        source_id = session.get(SourceRevision, revision_id).source_id
+        case_id = writes.ensure_case(session, source_id, "A")
+        writes.add_version(
+            session, case_id, None,
+            NewVersion(
+                kind=VersionKind.INGESTED, author="Ada Tester", geometry=told.geometry,
+                annotations=ingested_annotations(facts, KITS.protocol),
+                incoming_hash=incoming_hash, file_hash=bench.store.put(stored), voxel_hash=voxel_hash,
+                reserved=facts.reserved, findings=facts.findings, revision_id=revision_id,
+            ),
+        )  # fmt: skip
+    assert newest(bench).annotations[RIGHT].evidence is Evidence.UNRESOLVED_SIDE
+    assert set(np.unique(voxels(bench)).tolist()) == {0, KIDNEYS}
+
+
+def test_a_revision_brings_the_sides_into_a_case_that_came_in_before_they_were_told(bench, tmp_path):
+    ingested_before_sides_were_told(bench, tmp_path)
+    predicted = both_kidneys() * 0
+    predicted[3:6, 1:5, 1:5] = SPLEEN  # x = 3 lies on the kidney
+    write_volume(tmp_path / "M" / "A.nii.gz", predicted, WIDE)
+    import_predictions(bench, tmp_path / "M", "M", FLARE)
+    complement(bench, 'case = "S/A"', "M")
+    publish(bench, tmp_path, "2023", both_kidneys(height=3), mapping=KITS, affine=WIDE)
+    expected = sided(both_kidneys(height=3))
+    expected[4:6, 1:5, 1:5] = SPLEEN
+    assert np.array_equal(voxels(bench), expected)
+    case = newest(bench)
+    assert [(case.annotations[c].origin, case.annotations[c].voxels) for c in (RIGHT, LEFT, SPLEEN)] == [
+        (Origin.ORIGINAL, 36),
+        (Origin.ORIGINAL, 36),
+        (Origin.PSEUDO, 32),
+    ]
+    assert conflicts(bench) == {}
+    with bench.catalog.reading() as session:
+        told = queries.version_detail(session, case.version_id)
+        row = queries.history(session, case.case_id)[-1]
+    assert told.reserved == []
+    assert {f.check for f in told.findings} >= {"side_from_geometry"}
+    # Dice of 48 and 36 voxels, one within the other: 72 / 84.
+    assert row.message == (
+        "2023 after 2019: right_kidney Dice 0.857, left_kidney Dice 0.857; sides told that were not before"
+    )
+
+
+def test_the_same_mask_packed_anew_brings_the_sides_in_once(bench, tmp_path):
+    ingested_before_sides_were_told(bench, tmp_path)
+    for level, counts in ((1, {"new versions": 1}), (2, {"unchanged": 1})):
+        file = write_volume(tmp_path / "again" / "A.nii", both_kidneys(), WIDE)
+        packed = tmp_path / f"packed{level}" / "A.nii.gz"
+        packed.parent.mkdir()
+        packed.write_bytes(gzip.compress(file.read_bytes(), level))
+        request = IngestRequest(source="S", mapping=KITS, labels=packed.parent, revision="2019")
+        assert ingest(bench, request).counts == counts
+    assert np.array_equal(voxels(bench), sided(both_kidneys()))
+
+
+def test_sides_that_a_person_swapped_stay_swapped_in_a_revision(bench, tmp_path):
+    publish(bench, tmp_path, "2019", both_kidneys(), mapping=KITS, affine=WIDE)
+    assert np.array_equal(voxels(bench), sided(both_kidneys()))
+    swapped = both_kidneys() * np.uint8(LEFT)
+    swapped[:6] = both_kidneys()[:6] * np.uint8(RIGHT)
+    correct(bench, "S/A", write_volume(tmp_path / "mine.nii.gz", swapped, WIDE), "situs inversus")
+    publish(bench, tmp_path, "2023", both_kidneys(), mapping=KITS, affine=WIDE)
+    assert np.array_equal(voxels(bench), swapped)
+    assert {newest(bench).annotations[c].origin for c in (RIGHT, LEFT)} == {Origin.CORRECTED}
+
+
+def test_a_revision_whose_kidneys_touch_has_no_sides_any_more(bench, tmp_path):
+    publish(bench, tmp_path, "2019", both_kidneys(), mapping=KITS, affine=WIDE)
+    fused = both_kidneys()
+    fused[4:8, 1, 1] = 1
+    publish(bench, tmp_path, "2023", fused, mapping=KITS, affine=WIDE)
+    assert np.array_equal(voxels(bench), fused * KIDNEYS)
+    case = newest(bench)
+    assert {case.annotations[c].evidence for c in (RIGHT, LEFT)} == {Evidence.UNRESOLVED_SIDE}
+    assert conflicts(bench) == {}
+    with bench.catalog.reading() as session:
+        found = queries.version_detail(session, case.version_id).findings
+    assert [f.check for f in found if f.check.startswith("side")] == ["side_unresolved"]
