@@ -1,14 +1,22 @@
 """Volumes in formats other than NIfTI: how to know them by content or name, and what to turn them into NIfTI with."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format that is not read, and what its user can do."""
+    """A format that is not read, and what its user can do.
+
+    `may_be_else`: among masks or images there are often files of this format that are neither, or that are
+    there beside them on purpose, so that they are worth a note and no more.
+    """
 
     what: str
     remedy: str
+    may_be_else: bool = False
 
 
 _ITK = "convert it to .nii.gz with 3D Slicer or SimpleITK"
@@ -18,7 +26,7 @@ _PICTURE = Format("a picture", "save the whole volume as .nii.gz")
 GIT_LFS = Format("a git-LFS pointer, not the file itself", "run `git lfs pull`")
 NRRD = Format("an NRRD file", _ITK)
 META_IMAGE = Format("a MetaImage file", _ITK)
-DICOM = Format("a DICOM file", "convert the series to .nii.gz with dcm2niix")
+DICOM = Format("a DICOM file", "convert the series to .nii.gz with dcm2niix", may_be_else=True)
 DICOM_SEG = Format("a DICOM segmentation", "convert it to .nii.gz with segimage2itkimage of dcmqi")
 RTSTRUCT = Format(
     "contours in DICOM (RTSTRUCT)",
@@ -28,7 +36,11 @@ FREESURFER = Format("a FreeSurfer volume", "convert it with `nib-convert NAME.mg
 PAIR = Format("half of a .hdr/.img pair", "join the two with `nib-convert NAME.hdr NAME.nii.gz`")
 ANALYZE = Format("an Analyze header, which has no orientation", "convert it to .nii.gz from its original")
 MINC = Format("a MINC file", "convert it with `nib-convert NAME.mnc NAME.nii.gz`")
-NUMPY = Format("a numpy array, which has no orientation", "save it as .nii.gz with the affine of its image")
+NUMPY = Format(
+    "a numpy array, which has no orientation",
+    "save it as .nii.gz with the affine of its image",
+    may_be_else=True,
+)
 PACKED = Format("an archive or packed by another program than gzip", _UNPACK)
 
 _BY_CONTENT = (
@@ -87,8 +99,36 @@ def format_of_content(head: bytes) -> Format | None:
 
 def format_of_name(name: str) -> tuple[str, Format] | None:
     """A file name without the suffix of a foreign volume, and its format; None for any other name."""
-    lower = name.lower()
-    for suffix, kind in _BY_SUFFIX.items():
-        if lower.endswith(suffix) and len(name) > len(suffix):
+    words = name.split(".")
+    for many in (2, 1):
+        suffix = "." + ".".join(words[-many:])
+        if len(suffix) < len(name) and (kind := _BY_SUFFIX.get(suffix.lower())):
             return name[: -len(suffix)], kind
     return None
+
+
+@dataclass(frozen=True)
+class ForeignFiles:
+    """Files of one format in one folder. `line` names them, what they are, and what can be done."""
+
+    first: Path
+    kind: Format
+    line: str
+
+
+def foreign_files(paths: Iterable[Path]) -> list[ForeignFiles]:
+    """Which of these are volumes in a format that is not read, by name: one entry per folder and format.
+
+    One entry, because a DICOM series has a file per slice, and because a pair has two.
+    """
+    groups: dict[tuple[Path, Format], dict[str, Path]] = defaultdict(dict)
+    for path in paths:
+        if found := format_of_name(path.name):
+            files = groups[path.parent, found[1]]
+            files[found[0]] = min(path, files.get(found[0], path))
+    entries = []
+    for (folder, kind), files in groups.items():
+        first = min(files.values())
+        where = f"{first}: " if len(files) == 1 else f"{folder}: {len(files)} files like {first.name}, each "
+        entries.append(ForeignFiles(first, kind, f"{where}{kind.what}; {kind.remedy}"))
+    return sorted(entries, key=lambda entry: entry.first)

@@ -6,6 +6,7 @@ The rules of the header are nibabel's; the voxels never pass through it.
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -24,11 +25,16 @@ _HEADER_BYTES = (348, 540)  # NIfTI-1, NIfTI-2
 _MAX_SHEAR = 0.01
 # Shift of a corner, in voxels, above which sform and qform count as two different grids.
 _MAX_FORM_SHIFT = 0.1
-# Extensions of a header are text; nobody writes 2 GB of it.
-_MAX_OFFSET = 2**31
+# Extensions of a header are text; nobody writes 256 MB of it.
+_MAX_OFFSET = 2**28
+# Zeros after the voxels fill a block of a disk or tape. More of them are voxels that the header does not count.
+_MAX_PADDING = 2**16
+# Bytes that one byte of gzip can stand for: "Maximum Compression Factor" in https://zlib.net/zlib_tech.html
+_MAX_INFLATION = 1032
 _MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIFTI_UNITS_METER, _MM, _MICRON
 # Voxels that no scanner of bodies makes: a header that says so has its unit of length or its spacing wrong.
 _VOXEL_MM = (0.01, 100.0)
+_COLORS = {128: "colors (RGB)", 2304: "colors (RGBA)"}  # NIFTI_TYPE_RGB24 and _RGBA32
 _COPY_IT = "for a mask by copying its image's header"
 
 
@@ -67,6 +73,31 @@ class NiftiReader:
         self._ahead = b""
         self._fill(544)
         self.header = parse_header(self._ahead, filename)
+        self._check_size(stream)
+
+    def _check_size(self, stream: BinaryIO) -> None:
+        """Refuse at once what promises more voxels than the file can hold, however it is packed."""
+        if not stream.seekable():
+            return
+        at = stream.tell()
+        size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
+        packed = stream.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+        stream.seek(at)
+        room = (size * _MAX_INFLATION if packed else size) - self.header.data_offset
+        there = max(room, 0) // self.header.dtype.itemsize
+        if there < self.header.voxels:
+            if packed:
+                raise MaskFileError(
+                    f"{self._filename}: {size} bytes cannot hold the {self.header.voxels} voxels that the "
+                    "header promises; fetch or write it again"
+                )
+            raise self._cut_off(there)
+
+    def _cut_off(self, there: int) -> MaskFileError:
+        return MaskFileError(
+            f"{self._filename}: the file ends after {there} of {self.header.voxels} voxels; fetch or write it again"
+        )
 
     def _fill(self, size: int) -> None:
         """Have at least `size` bytes ahead, if the file has them."""
@@ -83,8 +114,10 @@ class NiftiReader:
             MaskFileError: The file is damaged, or holds fewer voxels than its header promises, or more.
         """
         header, itemsize = self.header, self.header.dtype.itemsize
-        self._fill(header.data_offset)
-        carry = self._ahead[header.data_offset :]
+        skip, carry = header.data_offset, self._ahead
+        while len(carry) < skip and (piece := next(self._pieces, None)) is not None:
+            skip, carry = skip - len(carry), piece
+        carry = carry[skip:]
         left = header.voxels * itemsize
         while left:
             if len(carry) >= itemsize:
@@ -95,15 +128,13 @@ class NiftiReader:
             if left:
                 piece = next(self._pieces, None)
                 if piece is None:
-                    there = header.voxels - -(-left // itemsize)
-                    raise MaskFileError(
-                        f"{self._filename}: the file ends after {there} of {header.voxels} voxels; "
-                        "fetch or write it again"
-                    )
+                    raise self._cut_off(header.voxels - -(-left // itemsize))
                 carry = carry + piece if carry else piece
         # The rest is read too, because the checksum stands at the very end.
-        for rest in (carry, *self._pieces):
-            if rest.strip(b"\0"):
+        padding = 0
+        for rest in chain([carry], self._pieces):
+            padding += len(rest)
+            if padding > _MAX_PADDING or rest.strip(b"\0"):
                 raise MaskFileError(
                     f"{self._filename}: the file goes on after the {header.voxels} voxels of its header; "
                     "write it again with the program that made it"
@@ -171,10 +202,14 @@ def parse_header(head: bytes, filename: str) -> Header:
     fields = (Nifti1Header if size == 348 else Nifti2Header)(head[:size], endianness=order, check=False)
 
     axes = int(fields["dim"][0])
-    dims = [int(n) for n in fields["dim"][1 : 1 + axes]] if 1 <= axes <= 7 else []
+    if not 1 <= axes <= 7:
+        raise refuse(f"a header of {axes} axes, where NIfTI has 1 to 7", "write the file again")
+    dims = [int(n) for n in fields["dim"][1 : 1 + axes]]
+    if min(dims) < 1:
+        raise refuse(f"shape {tuple(dims)}, with an axis of no voxels", "write the file again")
     while len(dims) > 3 and dims[-1] == 1:
         dims.pop()
-    if len(dims) != 3 or min(dims) < 1:
+    if len(dims) != 3:
         raise refuse(f"shape {tuple(dims)} instead of three axes", "save one 3D volume per file")
     try:
         dtype = fields.get_data_dtype()
@@ -185,8 +220,8 @@ def parse_header(head: bytes, filename: str) -> Header:
     except HeaderDataError as error:
         raise refuse(f"a header that cannot be read ({error})", "write the file again") from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        name = fields["datatype"].item()
-        kind = {"c": "complex numbers", "V": "colors (RGB)"}.get(dtype.kind, f"NIfTI data type {name}")
+        number = fields["datatype"].item()
+        kind = "complex numbers" if dtype.kind == "c" else _COLORS.get(number, f"NIfTI data type {number}")
         raise refuse(f"voxels are {kind}", "save a label map or image of plain integers or floats")
     begin = float(fields["vox_offset"]) or size + 4
     if not size <= begin < _MAX_OFFSET:

@@ -74,6 +74,10 @@ def scaled(slope: float, inter: float = 0.0) -> Callable[[Header], None]:
     return fields(scl_slope=slope, scl_inter=inter)
 
 
+def dims(*lengths: int) -> Callable[[Header], None]:
+    return fields(dim=np.array([len(lengths), *lengths, *[1] * (7 - len(lengths))]))
+
+
 def with_extension() -> bytes:
     image = nibabel.Nifti1Image(mask(), AFFINE)
     image.header.extensions.append(Nifti1Extension("comment", b"drawn by hand" * 9))
@@ -105,7 +109,7 @@ READ = {
     "integers of 8 to 64 bits, signed or not": nifti(mask().astype(np.uint64)),
     "float32 and float64 that hold integers": nifti(mask().astype(np.float64)),
     "labels scaled by scl_slope and scl_inter": nifti(_TENTHS, scaled(0.0001)),
-    "scl_slope of 0": nifti(mask(), scaled(0.0, 9.0)),
+    "scl_slope of 0, or not finite": nifti(mask(), scaled(0.0, 9.0)),
     "extensions between header and voxels": with_extension(),
     "a fourth axis of length 1": nifti(mask()[..., None, None]),
     "only a qform": nifti(mask(), fields(sform_code=0)),
@@ -129,6 +133,8 @@ REFUSED = {
     "header without voxels": _PLAIN[:352],
     "fewer voxels than the header says": _PLAIN[:-7],
     "more voxels than the header says": _PLAIN + b"\1",
+    "voxels that the file cannot hold": gzip.compress(nifti(mask(), dims(32767, 32767, 32767)), 0),
+    "more zeros after the voxels than padding needs": gzip.compress(_PLAIN + bytes(10**6)),
     "gzip cut off": _PACKED[: len(_PACKED) // 2],
     "gzip with a wrong checksum": _BROKEN_CRC,
     "something else after the gzip stream": _PACKED + b"junk",
@@ -149,8 +155,11 @@ REFUSED = {
     "any other file": bytes(range(256)) * 4,
     "four axes": nifti(np.zeros((3, 3, 3, 2), np.uint8)),
     "one slice without a third axis": nifti(np.zeros((3, 3), np.uint8)),
+    "an axis of no voxels": nifti(mask(), dims(-6, 5, 4)),
+    "more axes than there are": nifti(mask(), fields(dim=np.array([200, 6, 5, 4, 1, 1, 1, 1]))),
     "complex numbers": nifti(np.zeros(SHAPE, np.complex64)),
     "colors": nifti(_RGB),
+    "single bits, or floats of 128 bits": nifti(mask(), fields(datatype=1)),
     "a data type that does not exist": nifti(mask(), fields(datatype=102)),
     "voxels inside the header, or nowhere": nifti(mask(), fields(vox_offset=np.nan)),
     "a scale that is infinite": nifti(mask(), scaled(1.0, np.inf)),

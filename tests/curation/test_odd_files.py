@@ -1,6 +1,8 @@
 """docs/files.md says of every odd file whether it is read, with which note, or refused with which words."""
 
 import re
+import time
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -10,9 +12,10 @@ import odd_files
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from isal import isal_zlib
 
 from curation.errors import CurationError, LabelValueError, MaskFileError
-from curation.formats import DICOM, DICOM_SEG, NRRD, PAIR, format_of_content, format_of_name
+from curation.formats import DICOM, DICOM_SEG, NRRD, PAIR, foreign_files, format_of_content, format_of_name
 from curation.volumes import decode_image, decode_mask
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "files.md"
@@ -86,6 +89,41 @@ def test_whatever_a_damaged_header_says_is_read_or_refused_and_nothing_else(data
         assert "; " in complaint
 
 
+@pytest.mark.parametrize(
+    ("bend", "begin", "said"),
+    [
+        (odd_files.dims(32767, 32767, 32767), 0, "bytes cannot hold the 35181150961663 voxels"),
+        (odd_files.dims(2**62, 2**62, 2**62), 0, f"bytes cannot hold the {2**186} voxels"),
+        (odd_files.dims(2**32, 2**32, 1), 0, f"bytes cannot hold the {2**64} voxels"),  # 0 in 64 bits
+        (odd_files.dims(4000, 4000, 4000), 2**26, "bytes cannot hold the 64000000000 voxels"),
+        (odd_files.fields(vox_offset=2**26 + 544), 2**26, None),
+        (odd_files.fields(vox_offset=2**26 + 10**4), 2**26, "the file ends after 0 of 120 voxels"),
+        (odd_files.fields(vox_offset=2**27), 2**26, "bytes cannot hold the 120 voxels"),
+        (odd_files.fields(vox_offset=2**40), 0, "voxels are said to begin at byte 1.09951e+12"),
+        (None, -(2**26), "the file goes on after the 120 voxels"),
+    ],
+    ids=["axes", "2^186", "2^64", "64 GB", "far", "too far", "farther", "nowhere", "bomb"],
+)
+@pytest.mark.parametrize("decode", [decode_mask, decode_image])
+def test_no_header_costs_time_or_memory(bend, begin, said, decode):
+    data = odd_files.nifti(odd_files.mask(), bend, kind=nibabel.Nifti2Image)
+    zeros = bytes(abs(begin))
+    data = data[:544] + zeros + data[544:] if begin > 0 else data + zeros
+    packed = isal_zlib.compress(data, 1, wbits=31)
+    tracemalloc.start()
+    began = time.thread_time()
+    try:
+        decode(packed, "m.nii.gz")
+        complaint = None
+    except MaskFileError as error:
+        complaint = str(error)
+    seconds, peak = time.thread_time() - began, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (said in complaint) if said else complaint is None
+    assert seconds < 1
+    assert peak < 8 * 2**20
+
+
 def test_a_label_that_fits_no_signed_integer_is_left_to_the_mapping():
     array = odd_files.mask().astype(np.uint64)
     array[0, 0, 0] = 2**63 + 5
@@ -111,3 +149,13 @@ def test_a_dicom_file_says_itself_that_it_is_a_segmentation():
     assert format_of_content(odd_files.REFUSED["DICOM-SEG"]) is DICOM_SEG
     assert format_of_content(odd_files.dicom("1.2.840.10008.5.1.4.1.1.66.7")) is DICOM_SEG
     assert format_of_content(b"\x5c\x01\x00\x00" + bytes(540)) is None
+
+
+def test_foreign_volumes_are_named_once_per_folder_and_format():
+    series = [Path("c/ct", f"IM{n:03}.dcm") for n in range(200)]
+    pair = [Path("c/mask.img"), Path("c/mask.hdr")]
+    others = [Path("c/readme.txt"), Path("c/A.nii.gz"), Path("c/notes.json")]
+    assert [found.line for found in foreign_files([*reversed(series), *pair, *others])] == [
+        f"c/ct: 200 files like IM000.dcm, each {DICOM.what}; {DICOM.remedy}",
+        f"c/mask.hdr: {PAIR.what}; {PAIR.remedy}",
+    ]
