@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from curation.errors import UsageError
+from curation.formats import ForeignFiles, foreign_files, format_of_name
+from pipelines.runs import Booking
 
 SUFFIXES = (".nii.gz", ".nii")
 CHANNEL_SUFFIX = "_0000"  # nnU-Net's name for the first (here: only) channel of an image
@@ -42,6 +44,8 @@ def list_volumes(folder: Path, what: str) -> list[Path]:
     """
     if folder.is_file():
         if volume_stem(folder) is None:
+            for foreign in foreign_files([folder]):
+                raise UsageError(foreign.line)
             raise UsageError(f"{folder}: not a .nii.gz or .nii file; give {what} as NIfTI")
         return [folder]
     if not folder.is_dir():
@@ -53,8 +57,31 @@ def list_volumes(folder: Path, what: str) -> list[Path]:
         if not name.startswith(".") and volume_stem(Path(name)) is not None
     ]
     if not found:
+        for foreign in list_foreign(folder):
+            raise UsageError(f"{folder}: holds no .nii.gz or .nii file; {foreign.line}")
         raise UsageError(f"{folder}: holds no .nii.gz or .nii file; give the folder that holds the {what}")
     return sorted(found)
+
+
+def list_foreign(folder: Path) -> list[ForeignFiles]:
+    """Volumes under a folder that are not NIfTI, but for those that stand there as NIfTI too."""
+    found: list[Path] = []
+    for parent, names in _walk(folder):
+        stems = {volume_stem(Path(name)) for name in names}
+        found += [
+            parent / name
+            for name in names
+            if not name.startswith(".") and ((known := format_of_name(name)) and known[0] not in stems)
+        ]
+    return foreign_files(found)
+
+
+def book_foreign(booking: Booking, *folders: Path | None) -> None:
+    """Book what stands in these folders as a volume that is not NIfTI, so that nobody believes it was taken."""
+    for folder in dict.fromkeys(folders):
+        for foreign in list_foreign(folder) if folder else ():
+            book = booking.note if foreign.kind.may_be_else else booking.refuse
+            book(str(foreign.first), foreign.line)
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:

@@ -23,7 +23,7 @@ from db.models import ModelKind
 from db.queries import PurgedCaseError, UnknownCaseError
 from db.store import Store, StoreUnwritableError
 from db.writes import PredictionClassValues
-from pipelines.folders import CHANNEL_SUFFIX, list_volumes, volume_stem
+from pipelines.folders import CHANNEL_SUFFIX, book_foreign, list_volumes, volume_stem
 from pipelines.runs import Outcome, Workbench, map_cases, run
 
 
@@ -87,6 +87,7 @@ def import_predictions(
         offers.require_trusted(session, model_id)
     parameters = {"folder": str(folder), "model": model, "mapping": mapping.name, "source": source}
     with run(bench, "predictions import", parameters, key=model, total=len(files)) as booking:
+        book_foreign(booking, folder)
         jobs: dict[str, PredictionFile] = {}
         with bench.catalog.reading() as session:
             offered = offers.newest_predictions(session, model_id)

@@ -9,7 +9,7 @@ from curation.labels import BY_ID
 from curation.mappings import LabelMapping, apply_mapping
 from curation.metrics import PROTOCOLS, Score, score
 from curation.volumes import decode_mask
-from pipelines.folders import list_volumes, mask_names
+from pipelines.folders import list_foreign, list_volumes, mask_names
 from pipelines.runs import Workers, map_cases
 
 
@@ -79,6 +79,12 @@ def score_folders(
     refused += [
         f"{offered[name]}: no reference named {name} in {references}"
         for name in sorted(offered.keys() - wanted.keys())
+    ]
+    refused += [
+        foreign.line
+        for folder in (references, predictions)
+        for foreign in list_foreign(folder)
+        if not foreign.kind.may_be_else
     ]
     jobs = [PairJob(name, wanted[name], offered[name], mapping, protocol) for name in names]
     scored: dict[str, dict[int, Score]] = {}
