@@ -82,7 +82,7 @@ def score_folders(
     ]
     refused += [
         foreign.line
-        for folder in (references, predictions)
+        for folder in dict.fromkeys((references, predictions))
         for foreign in list_foreign(folder)
         if not foreign.kind.may_be_else
     ]
