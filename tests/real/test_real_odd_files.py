@@ -1,16 +1,25 @@
 """Odd files from other projects' test suites: read like nibabel reads them, or refused with reason and remedy."""
 
+import itertools
+import shutil
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
+from nibabel.cmdline import convert
 
 from curation.census import take_census
 from curation.errors import CurationError
 from curation.mappings import apply_mapping, load_builtin
 from curation.rle import RunLengths
 from curation.volumes import Geometry, decode_image, decode_mask
+from pipelines.correct import correct
+from pipelines.ingest import IngestRequest, ingest
+from pipelines.predictions import import_predictions
+from pipelines.runs import Workers
+from pipelines.score import score_folders
 
 # Every NIfTI-like file of data/odd_nifti outside niivue_nifti_space, and what decoding it as a mask says
 # (None: it is read).
@@ -114,3 +123,63 @@ def test_all_48_orientations_of_one_volume_are_one_volume_in_the_patient(shared)
                 name
             )
             assert found.touches_border == expected.touches_border, name
+
+
+@pytest.mark.parametrize("name", [name for name, said in ODD.items() if said is None])
+def test_what_is_read_lies_where_simpleitk_lays_it(shared, name):
+    path = shared / "data" / "odd_nifti" / name
+    geometry, runs = read(path)
+    image = SimpleITK.ReadImage(str(path))
+    # SimpleITK arrays are (Z, Y, X), its millimetres LPS.
+    assert np.array_equal(runs.to_array(), np.rint(SimpleITK.GetArrayFromImage(image)).T)
+    for corner in itertools.product(*((0, n - 1) for n in geometry.shape)):
+        left, posterior, superior = image.TransformIndexToPhysicalPoint(corner)
+        at = (geometry.affine @ [*corner, 1])[:3]
+        assert at == pytest.approx((-left, -posterior, superior), abs=1e-2), geometry.note
+
+
+@pytest.mark.parametrize("name", ["niivue/ras.hdr", "nibabel/test.mgz", "niivue/mha.mha"])
+def test_the_remedy_for_another_format_makes_a_file_that_is_read(shared, tmp_path, name):
+    path, out = shared / "data" / "odd_nifti" / name, tmp_path / "converted.nii.gz"
+    if path.suffix == ".mha":
+        SimpleITK.WriteImage(SimpleITK.ReadImage(str(path)), str(out))
+        left, posterior, superior = SimpleITK.ReadImage(str(path)).GetOrigin()
+        origin = np.array([-left, -posterior, superior])
+        expected = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path))).T
+    else:
+        convert.main([str(path), str(out)])
+        origin = nibabel.load(path).affine[:3, 3]
+        expected = np.asanyarray(nibabel.load(path).dataobj)
+    if expected.ndim > 3:  # the MGH file holds two volumes
+        with pytest.raises(CurationError, match="instead of three axes; save one 3D volume per file"):
+            decode_image(out.read_bytes(), out.name)
+        return
+    geometry, voxels = decode_image(out.read_bytes(), out.name)
+    assert np.allclose(voxels, expected, rtol=1e-5)
+    assert np.allclose(geometry.affine[:3, 3], origin, atol=1e-3)
+
+
+def test_the_amos_prediction_with_the_wrong_spacing_is_neither_scored_nor_taken(shared, bench, tmp_path):
+    amos = shared / "data" / "amos"
+    for folder, name in (("reference", "amos_0013_flare13"), ("prediction", "amos_0013_pred")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(amos / f"{name}.nii.gz", tmp_path / folder / "A.nii.gz")
+    # As SimpleITK reads the two headers.
+    spacings = [
+        SimpleITK.ReadImage(str(tmp_path / folder / "A.nii.gz")).GetSpacing()
+        for folder in ("prediction", "reference")
+    ]
+    said = "spacing ({:.3g}, {:.3g}, {:.3g}) against ({:.3g}, {:.3g}, {:.3g}) mm".format(
+        *spacings[0], *spacings[1]
+    )
+    flare = load_builtin("flare23")
+    scored = score_folders(Workers(jobs=1), tmp_path / "reference", tmp_path / "prediction", flare)
+    assert [
+        said in line and line.endswith("resample it onto the reference's grid") for line in scored.refused
+    ] == [True]
+    ingest(bench, IngestRequest(source="S", mapping=flare, labels=tmp_path / "reference"))
+    taken = import_predictions(bench, tmp_path / "prediction", "M", flare)
+    assert [said in line for line in taken.refused] == [True]
+    with pytest.raises(CurationError) as caught:
+        correct(bench, "S/A", tmp_path / "prediction" / "A.nii.gz", "x")
+    assert said in str(caught.value)
