@@ -1,5 +1,6 @@
 """docs/files.md says of every odd file whether it is read, with which note, or refused with which words."""
 
+import gzip
 import re
 import time
 import tracemalloc
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from isal import isal_zlib
+from nibabel.cmdline import convert
 
 from curation.errors import CurationError, LabelValueError, MaskFileError
 from curation.formats import DICOM, DICOM_SEG, NRRD, PAIR, foreign_files, format_of_content, format_of_name
@@ -159,3 +161,44 @@ def test_foreign_volumes_are_named_once_per_folder_and_format():
         f"c/ct: 200 files like IM000.dcm, each {DICOM.what}; {DICOM.remedy}",
         f"c/mask.hdr: {PAIR.what}; {PAIR.remedy}",
     ]
+
+
+def snippets(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
+
+
+def test_the_documents_remedy_for_a_mask_without_orientation_makes_it_readable(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("fixed").mkdir()
+    Path("case_01_0000.nii.gz").write_bytes(gzip.compress(odd_files.nifti(odd_files.mask().astype(np.int16))))
+    Path("case_01.nii.gz").write_bytes(gzip.compress(odd_files.REFUSED["no orientation"]))
+    exec(snippets("python")[0], {})
+    geometry, runs = decode_mask(Path("fixed/case_01.nii.gz").read_bytes(), "case_01.nii.gz")
+    assert np.array_equal(runs.to_array(), odd_files.mask())
+    assert np.allclose(geometry.affine, odd_files.AFFINE, atol=1e-4)
+
+
+def test_the_documents_remedy_for_sheared_volumes_puts_both_on_one_straight_grid(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("fixed").mkdir()
+    box = np.zeros((30, 30, 20), np.uint8)
+    box[5:25, 5:25, 3:17] = 1
+    sheared = odd_files.both_forms(odd_files.changed(1, 2, 0.9))
+    Path("case_01_0000.nii.gz").write_bytes(gzip.compress(odd_files.nifti(box * np.int16(100), sheared)))
+    Path("case_01.nii.gz").write_bytes(gzip.compress(odd_files.nifti(box, sheared)))
+    exec(snippets("python")[1], {})
+    grid, image = decode_image(Path("fixed/case_01_0000.nii.gz").read_bytes(), "case_01_0000.nii.gz")
+    geometry, runs = decode_mask(Path("fixed/case_01.nii.gz").read_bytes(), "case_01.nii.gz")
+    assert geometry.difference(grid) is None
+    # Shearing keeps volumes: 20 * 20 * 14 voxels of 0.8 * 0.8 * 2.5 mm, but for the edges.
+    assert runs.voxels()[1] * geometry.voxel_ml == pytest.approx(8.96, rel=0.1)
+    assert (image[runs.to_array() == 1] > 50).mean() > 0.9
+
+
+def test_nib_convert_joins_a_pair(tmp_path):
+    image = nibabel.Nifti1Pair(odd_files.mask(), odd_files.AFFINE)
+    nibabel.save(image, tmp_path / "case_01.hdr")
+    convert.main([str(tmp_path / "case_01.hdr"), str(tmp_path / "case_01.nii.gz")])
+    geometry, runs = decode_mask((tmp_path / "case_01.nii.gz").read_bytes(), "case_01.nii.gz")
+    assert np.array_equal(runs.to_array(), odd_files.mask())
+    assert np.allclose(geometry.affine, odd_files.AFFINE, atol=1e-4)
