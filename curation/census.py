@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from blake3 import blake3
+from numpy.typing import NDArray
 
 from curation.components import find_components
-from curation.rle import RunLengths
+from curation.rle import RunLengths, distinct
 from curation.volumes import Geometry
 
 
@@ -41,22 +42,34 @@ def take_census(
     """
     assert runs.shape == geometry.shape
     pieces = find_components(runs) if with_components else None
-    height = runs.shape[1]
+    if not len(runs):
+        return {}
+    values, code = distinct(runs.value)
+    # Sorted by value once, each class is a slice. Codes of one or two bytes sort in linear time.
+    code = code.astype(np.min_scalar_type(len(values)))
+    order = np.argsort(code, kind="stable")
+    row, start, stop = (column[order] for column in (runs.row, runs.start, runs.stop))
+    first = np.concatenate(([0], np.cumsum(np.bincount(code))))
+    z = row // runs.shape[1]
+    y = row - z * runs.shape[1]
+    length = stop - start
+    heads = first[:-1]
+    lows = np.minimum.reduceat(start, heads), np.minimum.reduceat(y, heads), z[heads]
+    highs = np.maximum.reduceat(stop, heads), np.maximum.reduceat(y, heads) + 1, z[first[1:] - 1] + 1
+    # The middle of a run of voxel centres is (start + stop - 1) / 2.
+    sums = [
+        np.add.reduceat(np.multiply(along, length, dtype=np.int64), heads).tolist()
+        for along in (start + stop - 1, y, z)
+    ]
+    counts = np.add.reduceat(length, heads, dtype=np.int64).tolist()
     census = {}
-    for value, voxels in runs.voxels().items():
-        own = runs.keep(runs.value == value)
-        z, y = np.divmod(own.row, height)
-        length = own.lengths
-        low = (int(own.start.min()), int(y.min()), int(z[0]))
-        high = (int(own.stop.max()), int(y.max()) + 1, int(z[-1]) + 1)
-        # The middle of a run of voxel centres is (start + stop - 1) / 2.
-        middle = [
-            float(((own.start + own.stop - 1) * length).sum()) / 2 / voxels,
-            float((y * length).sum()) / voxels,
-            float((z * length).sum()) / voxels,
-            1.0,
-        ]
+    for i, value in enumerate(values.tolist()):
+        voxels = counts[i]
+        low = (int(lows[0][i]), int(lows[1][i]), int(lows[2][i]))
+        high = (int(highs[0][i]), int(highs[1][i]), int(highs[2][i]))
+        middle = [sums[0][i] / 2 / voxels, sums[1][i] / voxels, sums[2][i] / voxels, 1.0]
         x_mm, y_mm, z_mm = (geometry.affine @ middle)[:3].tolist()
+        own = slice(int(first[i]), int(first[i + 1]))
         sizes = pieces.voxels[pieces.value == value] if pieces else None
         census[value] = ClassCensus(
             voxels=voxels,
@@ -66,18 +79,19 @@ def take_census(
             centroid_mm=(x_mm, y_mm, z_mm),
             components=0 if sizes is None else len(sizes),
             largest_share=0.0 if sizes is None else float(sizes.max()) / voxels,
-            class_hash=_hash(own),
+            class_hash=_hash(runs.shape, row[own], start[own], stop[own]),
         )
     return census
 
 
 def class_hash(runs: RunLengths, value: int) -> str:
     """Name what is drawn of one value, whatever the other values do: blake3 over shape and runs."""
-    return _hash(runs.select([value]))
+    own = runs.select([value])
+    return _hash(own.shape, own.row, own.start, own.stop)
 
 
-def _hash(own: RunLengths) -> str:
-    digest = blake3(np.array(own.shape, "<i8").tobytes())
-    for column in (own.row, own.start, own.stop):
-        digest.update(column.astype("<i4").tobytes())
+def _hash(shape: tuple[int, int, int], *columns: NDArray[np.int32]) -> str:
+    digest = blake3(np.array(shape, "<i8").tobytes())
+    for column in columns:
+        digest.update(np.ascontiguousarray(column, "<i4").view(np.uint8).data)
     return str(digest.hexdigest())

@@ -6,15 +6,18 @@ and DSC are sums over runs. "Run" in this module never means a pipeline run.
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from types import EllipsisType, ModuleType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curation import compiled
 from curation.errors import GridError
 
 # Fits the second-level cache of current CPUs together with its comparison mask.
 CHUNK_BYTES = 1 << 19
+_WORD_BYTES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,15 +188,19 @@ class RunBuilder:
 
     `convert` turns the values at which runs begin into label values (scaling, rounding, checks): it sees
     thousands of values where the file has millions of voxels. It must map equal values to equal values.
+    `kernels` is `curation.kernels`, or None to do it in numpy; left out, what pays is taken.
     """
 
     def __init__(
         self,
         shape: tuple[int, int, int],
         convert: Callable[[NDArray[Any]], NDArray[Any]] = lambda values: values,
+        kernels: ModuleType | EllipsisType | None = ...,
     ) -> None:
         self._shape = shape
         self._convert = convert
+        self._kernels = compiled.kernels() if isinstance(kernels, EllipsisType) else kernels
+        self._changes = np.empty(0, np.int64)
         self._starts: list[NDArray[np.int64]] = []
         self._values: list[NDArray[Any]] = []
         self.voxels = 0
@@ -202,14 +209,30 @@ class RunBuilder:
         """Take the next voxels in file order."""
         if not len(chunk):
             return
-        changes = np.flatnonzero(chunk[1:] != chunk[:-1])
-        starts = np.empty(len(changes) + 1, np.int64)
-        starts[0] = 0
-        np.add(changes, 1, out=starts[1:])
+        starts = self._compiled(chunk) if self._kernels else _starts_of_runs(chunk)
         self._values.append(self._convert(chunk[starts]))
         starts += self.voxels
         self._starts.append(starts)
         self.voxels += len(chunk)
+        compiled.book(chunk.nbytes)
+
+    def _compiled(self, chunk: NDArray[Any]) -> NDArray[np.int64]:
+        assert self._kernels is not None
+        per_word = _WORD_BYTES // chunk.itemsize
+        whole = len(chunk) // per_word * per_word
+        if len(self._changes) < len(chunk) + per_word:
+            self._changes = np.empty(len(chunk) + per_word, np.int64)
+        found = self._changes
+        count, bits = 0, 8 * chunk.itemsize
+        if whole:
+            words = np.ascontiguousarray(chunk[:whole]).view(np.uint64)
+            count = self._kernels.changes(words, bits, 0, found)
+        if whole < len(chunk):
+            # Filled up with its last voxel, the rest is a word, too, and no change is made up.
+            rest = np.full(per_word, chunk[-1])
+            rest[: len(chunk) - whole] = chunk[whole:]
+            count += self._kernels.changes(rest.view(np.uint64), bits, whole, found[count:])
+        return found[:count].copy()
 
     def finish(self) -> RunLengths:
         """The runs of everything fed.
@@ -222,10 +245,25 @@ class RunBuilder:
             raise GridError(f"{self.voxels} voxels came for a volume of {self._shape} = {expected}")
         if not expected:
             return RunLengths.empty(self._shape)
-        start = np.concatenate(self._starts)
-        return RunLengths.from_flat(
-            self._shape, start, np.append(start[1:], self.voxels), np.concatenate(self._values)
+        start, value = np.concatenate(self._starts), np.concatenate(self._values)
+        if not self._kernels or value.dtype != np.uint8:
+            return RunLengths.from_flat(self._shape, start, np.append(start[1:], self.voxels), value)
+        room = len(start) + self._shape[1] * self._shape[2]
+        drawn = np.empty(room, np.uint8)
+        row, begin, end = (np.empty(room, np.int32) for _ in range(3))
+        count = self._kernels.canonical(start, value, self.voxels, self._shape[0], drawn, row, begin, end)
+        return RunLengths(
+            self._shape, drawn[:count].copy(), row[:count].copy(), begin[:count].copy(), end[:count].copy()
         )
+
+
+def _starts_of_runs(chunk: NDArray[Any]) -> NDArray[np.int64]:
+    """Where a run begins: at the first voxel, and wherever the value is not that of the voxel before."""
+    changes = np.flatnonzero(chunk[1:] != chunk[:-1])
+    starts = np.empty(len(changes) + 1, np.int64)
+    starts[0] = 0
+    np.add(changes, 1, out=starts[1:])
+    return starts
 
 
 @dataclass(frozen=True, eq=False)
