@@ -123,14 +123,17 @@ def refusal(job: IncomingCase, error: CurationError | OSError) -> str:
     return f"{error.filename or job.mask or job.image}: {error.strerror}; check the file"
 
 
-def read_mask(job: IncomingCase, data: bytes) -> ReadMask:
+def read_mask(job: IncomingCase, data: bytes, *, named: str | None = None) -> ReadMask:
     """Decode and map the case's mask file, tell sides where it shows them, and check that it fits its image.
+
+    Errors call the file by its path, or as `named`.
 
     Raises:
         CurationError: It cannot be read, has unknown values, or does not fit.
     """
-    geometry, raw = decode_mask(data, str(job.mask))
-    sided = map_with_sides(raw, job.mapping, geometry, str(job.mask))
+    filename = named or str(job.mask)
+    geometry, raw = decode_mask(data, filename)
+    sided = map_with_sides(raw, job.mapping, geometry, filename)
     _check_image(job, geometry)
     # Why something has no side `examine` says of every version; that a side had no witness shows only here.
     return ReadMask(geometry, sided.runs, tuple(f for f in sided.findings if f.severity is Severity.INFO))

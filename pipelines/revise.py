@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from curation.diff import diff
+from curation.diff import ValueChange, diff
 from curation.errors import CurationError, GridError
 from curation.labels import BY_ID, CLASS_IDS, UNRESOLVED, UNRESOLVED_BY_VALUE
 from curation.mappings import LabelMapping
@@ -40,14 +40,32 @@ class Revision:
 class _Masks:
     """The three masks of the merge; `theirs` is on `geometry`.
 
-    `sided`: ours came in when sides were not told yet, and now has those that its file shows.
+    `ours` is `stored`, the newest version's, but that what came in when sides were not told yet has those now that
+    its file shows.
     """
 
     base: RunLengths
+    stored: RunLengths
     ours: RunLengths
     theirs: RunLengths
     geometry: Geometry
-    sided: bool
+
+    @property
+    def sided(self) -> bool:
+        """True if ours has sides that are not stored yet."""
+        return self.ours is not self.stored
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What came of a merge, nothing of it kept yet. `file`: the mask's bytes as they are to be stored.
+
+    `changes`: against the newest version, by stored value; none on another grid.
+    """
+
+    found: Measured
+    file: bytes
+    changes: Mapping[int, ValueChange]
 
 
 def revise(job: Revision) -> Measured:
@@ -68,11 +86,31 @@ def revise(job: Revision) -> Measured:
         same = masks is not None and masks.theirs.same_as(masks.base) and known.incoming_hash is not None
         if masks is not None and same and known.revision_id == incoming.revision_id and not masks.sided:
             return Measured(incoming, unchanged=True)  # packed anew, but the same mask
-        return _merged(job, masks, read, data, same)
+        merged = _merged(job, masks, read, data, same)
+        incoming.store.put(data)
+        return replace(merged.found, file_hash=incoming.store.put(merged.file))
     except StoreUnwritableError:
         raise  # no case's fault, and the same for the next one
     except (CurationError, OSError) as error:
         return Measured(incoming, refused=refusal(incoming, error))
+
+
+def merge_again(job: Revision, data: bytes) -> Merged:
+    """Merge the bytes that a case's source gave last into it once more, as another mapping or protocol reads them.
+
+    Base is what they gave by the mapping before. Touches no database and keeps nothing.
+
+    Raises:
+        CurationError: The mapping does not fit the mask, or the newest version lies on another grid.
+    """
+    read = read_mask(job.incoming, data, named=job.case.address)
+    masks = _masks(job, read.geometry, read.runs) if job.case.file_hash is not None else None
+    if masks is None:
+        raise GridError(
+            f"{job.case.address}: its newest version does not lie on the grid of the mask that came in last; "
+            "`maskledger revert` it to one that does"
+        )
+    return _merged(job, masks, read, data, masks.theirs.same_as(masks.base))
 
 
 def _masks(job: Revision, geometry: Geometry, theirs: RunLengths) -> _Masks | None:
@@ -103,7 +141,7 @@ def _masks(job: Revision, geometry: Geometry, theirs: RunLengths) -> _Masks | No
     sided = ours
     if gave is not None and gave.stored_hash is not None:
         sided = _with_sides(job, base, ours, gave.stored_hash)
-    return _Masks(base, sided, theirs, case.geometry, sided is not ours)
+    return _Masks(base, ours, sided, theirs, case.geometry)
 
 
 def _with_sides(job: Revision, base: RunLengths, ours: RunLengths, stored_hash: str) -> RunLengths:
@@ -135,11 +173,12 @@ def _merged(
     read: ReadMask,
     data: bytes,
     same: bool,
-) -> Measured:
+) -> Merged:
     incoming, before, geometry, theirs = job.incoming, job.case.annotations, read.geometry, read.runs
     answers = statuses(theirs.voxels(), incoming.protocol)
     settled = _settled(before, job.accepted)
     no_conflicts: tuple[Conflict, ...] = ()
+    changes: Mapping[int, ValueChange] = {}
     if masks is None:
         runs, conflicts = theirs, no_conflicts
         message, note = f"{job.revision}, on another grid", None
@@ -155,10 +194,10 @@ def _merged(
         )
         runs, conflicts, geometry = merged.runs, merged.conflicts, masks.geometry
         message, note = _summary(job, masks)
+        changes = diff(masks.stored, runs)
     facts = examine(runs, geometry)
     stored, voxel_hash = encode_and_hash(runs, geometry)
-    incoming.store.put(data)
-    return Measured(
+    found = Measured(
         incoming,
         geometry=geometry,
         annotations=_annotations(job, facts, answers, settled, same),
@@ -166,11 +205,11 @@ def _merged(
         conflicts=conflict_values(conflicts, geometry.voxel_ml),
         findings=facts.findings + read.findings,
         incoming_hash=hashlib.sha256(data).hexdigest(),
-        file_hash=incoming.store.put(stored),
         voxel_hash=voxel_hash,
         message=message,
         note=note,
     )
+    return Merged(found, stored, changes)
 
 
 def _settled(before: Mapping[int, AnnotationValues], accepted: frozenset[int]) -> frozenset[int]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli import mappings
+from app.cli import mappings, rederiving
 from app.cli.common import JobsOption, JsonOption, print_json, print_table, workspace_of
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ catalog_app = typer.Typer(no_args_is_help=True, help="The catalog's database as 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     mappings.register(source_app)
+    rederiving.register(source_app)
     app.add_typer(source_app, name="source", rich_help_panel="Catalog")
     for command in (verify, backup, gc, log):
         app.command(rich_help_panel=PANEL)(command)

@@ -11,6 +11,7 @@ from db.writes.models import (
     add_prediction,
     ensure_model,
 )
+from db.writes.revisions import change_revision
 from db.writes.runs import (
     add_event,
     add_run_item,
@@ -54,6 +55,7 @@ __all__ = [
     "add_run_item",
     "add_version",
     "begin_batch",
+    "change_revision",
     "decide_finding",
     "delete_query",
     "ensure_case",

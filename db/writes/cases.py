@@ -102,7 +102,8 @@ def ensure_revision(
         what = "mapping" if known.mapping != wanted["mapping"] else "protocol"
         raise UsageError(
             f"revision '{name}' of this source is known with another {what}: {getattr(known, what)}, "
-            f"not {wanted[what]}; give the new one a name of its own with --revision"
+            f"not {wanted[what]}; read its cases anew with `maskledger source rederive` (first with --dry-run), "
+            "or give the new one a name of its own with --revision"
         )
     return int(known.id)
 
