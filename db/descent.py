@@ -192,9 +192,27 @@ def _root(subject: Subject) -> _Root:
         case SubjectKind.PREDICTION:
             return _Root(Prediction.id == subject.id)
         case SubjectKind.RUN:
-            return _Root(Prediction.run_id == subject.id, _Drawn.run_id == subject.id)
+            read_anew = _Drawn.id.in_(_read_anew(subject.id))
+            return _Root(Prediction.run_id == subject.id, or_(_Drawn.run_id == subject.id, read_anew))
         case SubjectKind.REVISION:
             return _Root(drawn_in=_Drawn.revision_id == subject.id, origin=Origin.ORIGINAL)
+
+
+def _read_anew(run_id: int) -> Select[int]:
+    """Ids of versions made of the very bytes that a run took in, by another mapping since."""
+    brought, anew = aliased(MaskVersion), aliased(MaskVersion)
+    return (
+        select(anew.id)
+        .join(brought, brought.case_id == anew.case_id)
+        .where(
+            brought.run_id == run_id,
+            brought.kind == VersionKind.INGESTED,
+            anew.kind == VersionKind.INGESTED,
+            anew.number > brought.number,
+            anew.revision_id == brought.revision_id,
+            anew.incoming_hash == brought.incoming_hash,
+        )
+    )
 
 
 def _of_models(model_ids: Collection[int]) -> _Root:

@@ -121,9 +121,10 @@ def known_cases(session: Session, source_id: int) -> dict[str, KnownCase]:
         .order_by(MaskVersion.case_id, MaskVersion.number)
     ):
         seen = came_in.setdefault(version.case_id, {})
-        seen.pop(version.revision_id, None)
+        # Read anew by another mapping it is as bad as it was.
+        same = seen.pop(version.revision_id, None) == version.incoming_hash
+        retracted[version.case_id] = version.retracted or (same and retracted[version.case_id])
         seen[version.revision_id] = version.incoming_hash
-        retracted[version.case_id] = version.retracted
         stored[version.case_id] = version.file_hash
         derived_by[version.case_id] = anew.get(version.run_id)
     known = {}

@@ -3,11 +3,13 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
+from db.ingest_state import REDERIVE
 from db.models import (
     Annotation,
     Case,
@@ -16,6 +18,7 @@ from db.models import (
     Prediction,
     PredictionClass,
     ReservedVoxels,
+    Run,
     Source,
     SourceRevision,
     Tombstone,
@@ -146,21 +149,34 @@ def made_from(session: Session, claims: Collection[Claim]) -> list[Incoming]:
             rows = session.execute(
                 select(
                     MaskVersion.incoming_hash, MaskVersion.incoming_path,
-                    SourceRevision.mapping, SourceRevision.mapping_name,
+                    SourceRevision.mapping, SourceRevision.mapping_name, MaskVersion.revision_id,
                 )
                 .outerjoin(SourceRevision, SourceRevision.id == MaskVersion.revision_id)
                 .where(MaskVersion.id == claim.id, MaskVersion.incoming_hash.is_not(None))
             ).all()  # fmt: skip
-            found.extend(
-                Incoming(claim.address, r.incoming_hash, r.incoming_path, True, r.mapping, r.mapping_name)
-                for r in rows
-            )
+            for r in rows:
+                came_in = partial(Incoming, claim.address, r.incoming_hash, r.incoming_path, True)
+                found.append(came_in(r.mapping, r.mapping_name))
+                found.extend(came_in(*mapping) for mapping in _mappings_before(session, r.revision_id))
         else:
             row = session.get_one(Prediction, claim.id)
             if row.incoming_hash:
                 name = row.settings.get("mapping")
                 found.append(Incoming(claim.address, row.incoming_hash, row.incoming_path, False, None, name))
     return found
+
+
+def _mappings_before(
+    session: Session, revision_id: int | None
+) -> list[tuple[Mapping[str, Any] | None, str | None]]:
+    """What a revision was read by before it was read anew, or by a run that did not get to its end; with names."""
+    key = session.scalar(
+        select(Source.name + "/" + SourceRevision.name)
+        .join(SourceRevision, SourceRevision.source_id == Source.id)
+        .where(SourceRevision.id == revision_id)
+    )
+    runs = session.scalars(select(Run.parameters).where(Run.stage == REDERIVE, Run.key == key))
+    return [(by["values"], by["mapping"]) for said in runs for by in (said, said["before"])]
 
 
 def twins(session: Session, voxel_hash: str) -> list[str]:

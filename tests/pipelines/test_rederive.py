@@ -13,13 +13,17 @@ from curation.mappings import LabelMapping
 from curation.status import Evidence, Origin, Status
 from db import case_files, ingest_state, standing, writes
 from db.models import Event, MaskVersion, Run, Verdict
+from db.retractions import run_subject
 from pipelines.complement import complement
 from pipelines.ingest import IngestRequest, ingest
 from pipelines.predictions import import_predictions
 from pipelines.purge import purge
 from pipelines.rederive import RederiveRequest, plan, rederive
+from pipelines.repair import repair
+from pipelines.retract import retract
 from pipelines.review import absent
 from pipelines.runs import Silent
+from pipelines.verify import verify
 
 LIVER, SPLEEN, PANCREAS, GALLBLADDER = 1, 3, 4, 9
 # The first one takes the source's spleen for something that has no class here.
@@ -218,6 +222,29 @@ def test_cases_whose_bytes_are_gone_are_refused_by_name_and_stop_no_other(cohort
     assert (outcome.counts, recorded(cohort)[0]) == ({}, "right")
     assert any(line.startswith("S/A: the file that came in for it") for line in outcome.refused)
     assert any(line.startswith("S/B was purged on") for line in outcome.refused)
+
+
+def test_what_a_run_brought_in_is_retracted_also_where_it_was_read_anew_since(cohort):
+    with cohort.catalog.reading() as session:
+        taken_in = session.scalars(select(Run.id).where(Run.stage == "ingest")).one()
+    rederive(cohort, REQUEST)
+    retract(cohort, lambda session: run_subject(session, taken_in), "wrong patients")
+    assert [of(cohort, c)[0] for c in (LIVER, SPLEEN)] == [Status.MISSING, Status.MISSING]
+    assert of(cohort, SPLEEN, "B")[0] is Status.MISSING
+    assert of(cohort, PANCREAS)[1] is Origin.PSEUDO
+    lines = plan(cohort, RederiveRequest("S", mapping=WRONG)).refused
+    assert [line.split(": the mask that came in")[0] for line in lines] == ["S/A", "S/B"]
+
+
+def test_masks_of_the_mapping_before_can_still_be_made_again(cohort):
+    with cohort.catalog.reading() as session:
+        first = case_files.case_file(session, "S/A@1")
+    rederive(cohort, REQUEST)
+    cohort.store.delete(first.file_hash)
+    damages = verify(cohort).damages
+    assert len(damages) == 1
+    assert len(repair(cohort, damages).done) == 1
+    assert verify(cohort, deep=True).damages == []
 
 
 def test_cases_that_stand_on_a_later_revision_stay_as_they_are(cohort, tmp_path):
