@@ -88,6 +88,7 @@ def ingest(bench: Workbench, request: IngestRequest) -> Outcome:
             taking.book(measured)
             done += 1
             bench.progress.step(done, measured.job.name)
+        taking.note_statuses_behind()
         booking.flush()
         bench.progress.finish()
         read_images(bench, booking, source_id=taking.source_id)
@@ -147,6 +148,7 @@ class _Taking:
         self.request = request
         self.listed = listed
         self.booking = booking
+        self.looked_for_otherwise: list[str] = []
         # A mapping may serve another source than the one it was written for, whose licence is its own.
         described = request.mapping if request.mapping.source == request.source else None
         with bench.catalog.writing() as session:
@@ -177,8 +179,10 @@ class _Taking:
             if line := self._name_problem(case) or self._purged(case.name):
                 self.booking.refuse(f"{self.request.source}/{case.name}", line)
                 continue
-            facts = self.listed.get(case.name, CaseFacts())
-            protocol = facts.looked_for
+            protocol = self.listed.get(case.name, CaseFacts()).looked_for
+            known = self.known.get(case.name)
+            if protocol is None and known is not None:
+                protocol = known.looked_for
             if protocol is None and self.request.mapping.protocol is not None:
                 protocol = tuple(sorted(self.request.mapping.protocol))
             yield IncomingCase(
@@ -189,7 +193,7 @@ class _Taking:
                 self.revision_id,
                 protocol,
                 self.bench.store,
-                self.known.get(case.name),
+                known,
             )
 
     def revisions(self, changed: Sequence[IncomingCase]) -> list[Revision]:
@@ -254,6 +258,8 @@ class _Taking:
             self.booking.note(address, f"{job.mask or job.image}: {measured.geometry.note}")
         if measured.note:
             self.booking.note(address, measured.note)
+        if measured.unchanged and self._looked_for_otherwise(job):
+            self.looked_for_otherwise.append(job.name)
         if measured.unchanged and not self._says_more(job):
             outcome.count("unchanged")
             return
@@ -261,6 +267,27 @@ class _Taking:
             self.booking.add_together(self._write_new, measured, address)
         else:
             self.booking.add(partial(self._write, measured), address)
+
+    def _looked_for_otherwise(self, job: IncomingCase) -> bool:
+        """Whether the case list now says of a known mask that other classes were looked for than before."""
+        looked_for = self.listed.get(job.name, CaseFacts()).looked_for
+        if looked_for is None or job.known is None:
+            return False
+        before = job.known.looked_for if job.known.looked_for is not None else self.request.mapping.protocol
+        return before is None or set(before) != set(looked_for)
+
+    def note_statuses_behind(self) -> None:
+        """Say how the statuses of unchanged masks follow what the case list now says of them."""
+        names = self.looked_for_otherwise
+        if not names:
+            return
+        shown = ", ".join(sorted(names)[:5]) + (" …" if len(names) > 5 else "")
+        self.booking.note(
+            self.request.source,
+            f"{self.request.cases}: other classes than before were looked for in {len(names)} cases whose masks "
+            f"are unchanged: {shown}; their statuses follow with `maskledger source rederive "
+            f"{self.request.source} --revision {self.revision}` (first with --dry-run)",
+        )
 
     def _says_more(self, job: IncomingCase) -> bool:
         """Whether this ingest tells anything new of a case whose mask is unchanged."""

@@ -145,7 +145,7 @@ def _print(found: "Plan") -> None:
 def _words(change: "ClassChange") -> str:
     """E.g. ``missing → absent (protocol)``."""
     if change.before is None or change.after is None:
-        return "without a class of its own"
+        return "no class: unresolved or ignored"
     before, after = (_word(said) for said in (change.before, change.after))
     return f"{before}, drawn differently" if before == after else f"{before} → {after}"
 

@@ -180,6 +180,22 @@ def test_a_case_list_changes_statuses_alone_and_makes_no_pseudo_label_stale(coho
         plan(cohort, request)
 
 
+def test_a_case_list_that_ingest_reads_later_is_noted_and_followed_by_a_derivation(cohort, tmp_path):
+    (tmp_path / "cases.csv").write_text("case,classes\nB,liver gallbladder\n")
+    request = IngestRequest(source="S", mapping=WRONG, labels=tmp_path / "masks", revision="1")
+    (note,) = ingest(cohort, replace(request, cases=tmp_path / "cases.csv")).noted
+    assert "in 1 cases whose masks are unchanged: B; their statuses follow with" in note
+    assert "`maskledger source rederive S --revision 1`" in note
+    assert ingest(cohort, replace(request, cases=tmp_path / "cases.csv")).noted == []
+    assert of(cohort, GALLBLADDER, "B")[0] is Status.MISSING
+    assert rederive(cohort, RederiveRequest("S")).counts == {"unchanged": 1, "new versions": 1}
+    assert of(cohort, GALLBLADDER, "B") == (Status.ABSENT, None, Evidence.PROTOCOL, 0)
+    # A changed file without the list changes nothing of that.
+    write_volume(tmp_path / "masks" / "B.nii.gz", mask_with_both())
+    ingest(cohort, request)
+    assert of(cohort, GALLBLADDER, "B")[0] is Status.ABSENT
+
+
 class Interrupting(Silent):
     """Stops the stage once its first case is through."""
 
