@@ -20,6 +20,7 @@ from pipelines.complement import complement
 from pipelines.correct import correct
 from pipelines.ingest import IngestRequest, ingest
 from pipelines.predictions import import_predictions
+from pipelines.rederive import RederiveRequest, plan, rederive
 from pipelines.revert import revert
 
 FLARE = load_builtin("flare23")
@@ -322,6 +323,14 @@ def test_the_same_mask_packed_anew_brings_the_sides_in_once(bench, tmp_path):
         request = IngestRequest(source="S", mapping=KITS, labels=packed.parent, revision="2019")
         assert ingest(bench, request).counts == counts
     assert np.array_equal(voxels(bench), sided(both_kidneys()))
+
+
+def test_a_derivation_by_the_mapping_that_there_was_brings_the_sides_in_once(bench, tmp_path):
+    ingested_before_sides_were_told(bench, tmp_path)
+    assert [change.address for change in plan(bench, RederiveRequest("S")).changes] == ["S/A"]
+    assert rederive(bench, RederiveRequest("S")).counts == {"new versions": 1, "unchanged": 1}
+    assert np.array_equal(voxels(bench), sided(both_kidneys()))
+    assert rederive(bench, RederiveRequest("S")).counts == {"unchanged": 2}
 
 
 def test_sides_that_a_person_swapped_stay_swapped_in_a_revision(bench, tmp_path):
