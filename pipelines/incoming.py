@@ -57,9 +57,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class ReadMask:
-    """A mask file as read: stored values on its grid; `findings`: where a side rests on the header alone."""
+    """A mask file as read: stored values on its grid; `findings`: where a side rests on the header alone.
+
+    `raw`: the file's own label values.
+    """
 
     geometry: Geometry
+    raw: RunLengths
     runs: RunLengths
     findings: tuple[Finding, ...]
 
@@ -136,7 +140,9 @@ def read_mask(job: IncomingCase, data: bytes, *, named: str | None = None) -> Re
     sided = map_with_sides(raw, job.mapping, geometry, filename)
     _check_image(job, geometry)
     # Why something has no side `examine` says of every version; that a side had no witness shows only here.
-    return ReadMask(geometry, sided.runs, tuple(f for f in sided.findings if f.severity is Severity.INFO))
+    return ReadMask(
+        geometry, raw, sided.runs, tuple(f for f in sided.findings if f.severity is Severity.INFO)
+    )
 
 
 def _compare(job: IncomingCase, known: KnownCase, data: bytes, incoming_hash: str) -> Measured:

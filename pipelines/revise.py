@@ -80,7 +80,7 @@ def revise(job: Revision) -> Measured:
     try:
         data = incoming.mask.read_bytes()
         read = read_mask(incoming, data)
-        masks = _masks(job, read.geometry, read.runs)
+        masks = _masks(job, read)
         known = incoming.known
         assert known is not None, "only known cases are revised"
         same = masks is not None and masks.theirs.same_as(masks.base) and known.incoming_hash is not None
@@ -104,7 +104,7 @@ def merge_again(job: Revision, data: bytes) -> Merged:
         CurationError: The mapping does not fit the mask, or the newest version lies on another grid.
     """
     read = read_mask(job.incoming, data, named=job.case.address)
-    masks = _masks(job, read.geometry, read.runs) if job.case.file_hash is not None else None
+    masks = _masks(job, read, same_file=True) if job.case.file_hash is not None else None
     if masks is None:
         raise GridError(
             f"{job.case.address}: its newest version does not lie on the grid of the mask that came in last; "
@@ -113,13 +113,16 @@ def merge_again(job: Revision, data: bytes) -> Merged:
     return _merged(job, masks, read, data, masks.theirs.same_as(masks.base))
 
 
-def _masks(job: Revision, geometry: Geometry, theirs: RunLengths) -> _Masks | None:
+def _masks(job: Revision, read: ReadMask, *, same_file: bool = False) -> _Masks | None:
     """The masks to merge; None where the new one lies on another grid and nothing has to be carried over.
+
+    `same_file`: it is the very file that came in last, which is not decoded a second time.
 
     Raises:
         GridError: On another grid, but models or people have drawn on the old one.
     """
     case, known, store = job.case, job.incoming.known, job.incoming.store
+    geometry, theirs = read.geometry, read.runs
     if difference := geometry.difference(case.geometry):
         if any(row.origin not in (None, Origin.ORIGINAL) for row in case.annotations.values()):
             raise GridError(
@@ -132,7 +135,10 @@ def _masks(job: Revision, geometry: Geometry, theirs: RunLengths) -> _Masks | No
     gave = known if known is not None and not known.retracted else None
     if gave is not None and gave.incoming_hash is not None and gave.mapping is not None:
         before = LabelMapping(gave.mapping_name or "", {int(v): t for v, t in gave.mapping.items()})
-        base_geometry, raw = decode_mask(store.get(gave.incoming_hash), case.address)
+        if same_file:
+            base_geometry, raw = read.geometry, read.raw
+        else:
+            base_geometry, raw = decode_mask(store.get(gave.incoming_hash), case.address)
         base = map_with_sides(raw, before, base_geometry, case.address).runs
     if case.file_hash is None:
         ours = RunLengths.empty(theirs.shape)
