@@ -40,11 +40,18 @@ class ClassStates:
         return frozenset(c for c in CLASS_IDS if isinstance(self.of(c), Origin))
 
     @cached_property
+    def is_complete(self) -> bool:
+        """No organ is missing."""
+        return Status.MISSING not in (self.of(c) for c in ORGAN_IDS)
+
+    @cached_property
     def is_strong(self) -> bool:
         """The paper's strong label: complete, no organ pseudo, at least one organ annotated."""
         organs = [self.of(c) for c in ORGAN_IDS]
-        return not {Status.MISSING, Origin.PSEUDO} & set(organs) and any(
-            isinstance(state, Origin) for state in organs
+        return (
+            self.is_complete
+            and Origin.PSEUDO not in organs
+            and any(isinstance(state, Origin) for state in organs)
         )
 
     def left_out(self, origins: Collection[Origin]) -> frozenset[int]:

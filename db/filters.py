@@ -1,7 +1,7 @@
-"""From a query's syntax tree to SQL: EXISTS over a snapshot's versions, every value a bound parameter.
+"""From a query's syntax tree to SQL: bits of packed states, EXISTS for the rest, every value a bound parameter.
 
-Logic is two-valued although SQL's is not: every condition compiles to EXISTS, to a count or to a column that
-is never NULL, so that `not` turns false into true and nothing into NULL.
+Logic is two-valued although SQL's is not: every condition compiles to EXISTS or to a column that is never
+NULL, so that `not` turns false into true and nothing into NULL.
 """
 
 import operator
@@ -33,6 +33,7 @@ from db.models import (
 )
 from db.snapshots import Frame
 from db.standing import class_is_accepted, class_is_stale
+from db.state_bits import drawn_classes, some_are, some_drawn
 
 Condition = ColumnElement[bool]
 
@@ -59,6 +60,22 @@ def compile_filter(node: Node, frame: Frame) -> Condition:
         frame: From `db.snapshots.frame`; the condition is for a SELECT from its tables.
     """
     return _compiled(node, frame, {})
+
+
+def asks_states_alone(node: Node) -> bool:
+    """Whether a query asks for nothing but what `db.snapshots.counted` knows of the newest versions."""
+    match node:
+        case And(terms) | Or(terms):
+            return all(asks_states_alone(term) for term in terms)
+        case Not(term):
+            return asks_states_alone(term)
+        case HasClass(predicate):
+            return predicate not in {"accepted", "rejected"}
+        case Flag(name):
+            return name not in {"flagged", "stale"}
+        case Field(name):
+            return name in {"labels", "organs", "source", "role"}
+    return isinstance(node, Everything)
 
 
 def _compiled(node: Node, frame: Frame, known: dict[Node, Condition]) -> Condition:
@@ -133,17 +150,16 @@ def _of_version(a: type[Annotation], class_ids: Sequence[int], frame: Frame) -> 
 
 def _some_class(predicate: str, class_ids: Sequence[int], frame: Frame) -> Condition:
     """Whether the predicate holds for at least one of the classes."""
-    a = _annotation
-    here = _of_version(a, class_ids, frame)
     match predicate:
         case "has":
-            return exists().where(here, a.status == Status.ANNOTATED)
+            return some_drawn(frame.states, class_ids)
         case "missing" | "absent" | "out_of_field":
-            return exists().where(here, a.status == Status(predicate))
+            return some_are(frame.states, Status(predicate), class_ids)
         case "original" | "pseudo" | "corrected":
-            return exists().where(here, a.status == Status.ANNOTATED, a.origin == Origin(predicate))
+            return some_are(frame.states, Origin(predicate), class_ids)
         case "accepted":
-            return exists().where(here, class_is_accepted(a, Case.id))
+            a = _annotation
+            return exists().where(_of_version(a, class_ids, frame), class_is_accepted(a, Case.id))
         case "rejected":
             d, later = aliased(Decision), aliased(Decision)
             since = exists().where(later.case_id == d.case_id, later.class_id == d.class_id, later.id > d.id)
@@ -193,24 +209,14 @@ def _field(node: Field, frame: Frame) -> Condition:
 def _number_field(name: str, frame: Frame) -> Any:
     match name:
         case "labels":
-            return _annotated(CLASS_IDS, frame)
+            return drawn_classes(frame.states, CLASS_IDS)
         case "organs":
-            return _annotated(ORGAN_IDS, frame)
+            return drawn_classes(frame.states, ORGAN_IDS)
         case "version":
             return MaskVersion.number
         case "slices":
             return MaskVersion.shape_z
     return getattr(MaskVersion, name.replace(".", "_"))  # spacing.x … shape.z
-
-
-def _annotated(class_ids: Sequence[int], frame: Frame) -> ColumnElement[int]:
-    a = _annotation
-    return (
-        select(func.count())
-        .select_from(a)
-        .where(_of_version(a, class_ids, frame), a.status == Status.ANNOTATED)
-        .scalar_subquery()
-    )
 
 
 def _text_field(name: str, value: str | Pattern, frame: Frame) -> Condition:
@@ -222,7 +228,7 @@ def _text_field(name: str, value: str | Pattern, frame: Frame) -> Condition:
         case "patient":
             return matches(Case.patient, value)
         case "role":
-            return Case.role == value
+            return frame.role == value
         case "licence":  # one that nobody stated is the empty text
             return matches(func.coalesce(Case.licence, Source.licence, ""), value)
         case "revision":

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, func, select
+from sqlalchemy import ColumnElement, FromClause, func, null, select
 
-from db.models import Case, MaskVersion, Member, Source
+from db.models import Case, MaskVersion, Member, Source, StateCount
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,14 @@ class Frame:
     Attributes:
         tables: `case`, `mask_version` and `source`, to select from; further tables may be joined.
         version_id: The snapshot's version of the row's case.
+        states: The packed states of its classes (`curation.class_states`).
+        role: The case's role.
     """
 
     tables: FromClause
     version_id: ColumnElement[int]
+    states: ColumnElement[int]
+    role: ColumnElement[Any]
 
 
 def frame(snapshot: Snapshot) -> Frame:
@@ -79,4 +84,24 @@ def frame(snapshot: Snapshot) -> Frame:
                 MaskVersion.__table__,
                 (MaskVersion.case_id == then.c.case_id) & (MaskVersion.number == then.c.number),
             )
-    return Frame(tables, MaskVersion.__table__.c.id)
+    # The newest version's states are the case's own, which an index knows.
+    states = Case.__table__.c.states if snapshot == NEWEST else MaskVersion.__table__.c.states
+    return Frame(tables, MaskVersion.__table__.c.id, states, Case.__table__.c.role)
+
+
+def counted() -> Frame:
+    """The newest versions of all cases, not one by one but as the counts of `StateCount`.
+
+    There are no cases in it to ask more of than their source, role and class states.
+    """
+    tables = StateCount.__table__.join(Source.__table__, Source.id == StateCount.source_id)
+    no_version: Any = null()
+    return Frame(tables, no_version, StateCount.__table__.c.states, StateCount.__table__.c.role)
+
+
+def named() -> Frame:
+    """The newest versions of all cases without the versions' own rows: source, role, states, name and the like."""
+    tables = Case.__table__.join(
+        Source.__table__, (Source.id == Case.source_id) & Case.newest_version_id.is_not(None)
+    )
+    return Frame(tables, Case.__table__.c.newest_version_id, Case.__table__.c.states, Case.__table__.c.role)

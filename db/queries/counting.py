@@ -1,19 +1,24 @@
 """Counts over many cases: labels per case, every class by status, origin and source, and the overview."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Subquery, and_, case, func, select
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import BigInteger, cast, func, select
 from sqlalchemy.orm import Session
 
-from curation.labels import BY_ID, CLASS_NAMES, ORGAN_IDS
+from curation.class_states import BITS, STATES
+from curation.labels import CLASS_IDS, CLASS_NAMES, ORGAN_IDS
 from curation.query import Node
 from curation.status import Origin, Status
-from db.filters import compile_filter, is_flagged
-from db.models import Annotation, Case, Source
+from db.filters import asks_states_alone, compile_filter, is_flagged
+from db.models import Source, StateCount
 from db.saved_queries import resolved
-from db.snapshots import NEWEST, Snapshot, frame
+from db.snapshots import NEWEST, Snapshot, counted, frame
 
 # How a class can stand in a case; what `census --json` prints per class.
+_FIRST_ORIGIN = STATES.index(Origin.ORIGINAL)  # a class that stands there or further on is drawn
 COUNTED = (*(status.value for status in Status), *(origin.value for origin in Origin))
 
 
@@ -57,111 +62,97 @@ def census(session: Session, query: str | Node | None = None, *, snapshot: Snaps
     Raises:
         QueryError: The query cannot be read.
     """
-    asked = _asked(session, query, snapshot)
-    classes = {name: dict.fromkeys(COUNTED, 0) for name in CLASS_NAMES}
-    rows = session.execute(
-        select(Annotation.class_id, Annotation.status, Annotation.origin, func.count())
-        .join(asked, asked.c.version_id == Annotation.version_id)
-        .group_by(Annotation.class_id, Annotation.status, Annotation.origin)
+    tally = _tally(session, query, snapshot)
+    labels = sum((standing >= _FIRST_ORIGIN).astype(np.int64) for standing in tally.standings())
+    histogram = np.bincount(labels, weights=tally.cases).astype(np.int64).tolist() if len(tally.cases) else []
+    return Census(
+        int(tally.cases.sum()),
+        {n: of_them for n, of_them in enumerate(histogram) if of_them},
+        _counted(tally),
     )
-    for class_id, status, origin, n in rows:
-        counts = classes[BY_ID[class_id].name]
-        counts[status.value] += n
-        if origin is not None:
-            counts[origin.value] += n
-    labels = _per_version(asked)
-    histogram = session.execute(
-        select(labels.c.labels, func.count()).group_by(labels.c.labels).order_by(labels.c.labels)
-    )
-    labels_per_case = {int(n): int(of_them) for n, of_them in histogram}
-    return Census(sum(labels_per_case.values()), labels_per_case, classes)
 
 
 def coverage_by_source(
     session: Session, query: str | Node | None = None, *, snapshot: Snapshot = NEWEST
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Source to class name to the counts that `census` gives, for sources with at least one case."""
-    asked = _asked(session, query, snapshot)
-    coverage: dict[str, dict[str, dict[str, int]]] = {}
-    rows = session.execute(
-        select(Source.name, Annotation.class_id, Annotation.status, Annotation.origin, func.count())
-        .select_from(Annotation)
-        .join(asked, asked.c.version_id == Annotation.version_id)
-        .join(Case, Case.id == asked.c.case_id)
-        .join(Source, Source.id == Case.source_id)
-        .group_by(Source.name, Annotation.class_id, Annotation.status, Annotation.origin)
-    )
-    for source, class_id, status, origin, n in rows:
-        classes = coverage.setdefault(source, {name: dict.fromkeys(COUNTED, 0) for name in CLASS_NAMES})
-        counts = classes[BY_ID[class_id].name]
-        counts[status.value] += n
-        if origin is not None:
-            counts[origin.value] += n
+    tally = _tally(session, query, snapshot)
+    names = {source.id: source.name for source in session.execute(select(Source.id, Source.name))}
+    sources = np.unique(tally.source_ids).tolist()
+    coverage = {names[id]: _counted(tally.keep(tally.source_ids == id)) for id in sources}
     return dict(sorted(coverage.items()))
 
 
 def overview(session: Session, query: str | Node | None = None, *, snapshot: Snapshot = NEWEST) -> Overview:
     """The numbers that a start page shows."""
-    asked = _asked(session, query, snapshot)
-    per = _per_version(asked)
-    complete = per.c.organs_missing == 0
-    strong = and_(complete, per.c.organs_pseudo == 0, per.c.organs > 0)
-    row = session.execute(
-        select(
-            func.count().label("cases"),
-            _number(complete).label("complete"),
-            _number(strong).label("strong"),
-            _number(per.c.labels == 0).label("unlabeled"),
-            func.coalesce(func.sum(per.c.labels), 0).label("labels"),
-        ).select_from(per)
-    ).one()
-    flags = frame(snapshot)
-    of_them = select(asked.c.version_id)
+    node = resolved(session, query)
+    tally = _tally(session, node, snapshot)
+    standings = tally.standings()
+    organs = [standings[c - 1] for c in ORGAN_IDS]
+    complete = np.all([standing != STATES.index(Status.MISSING) for standing in organs], axis=0)
+    pseudo = np.any([standing == STATES.index(Origin.PSEUDO) for standing in organs], axis=0)
+    drawn = np.any([standing >= _FIRST_ORIGIN for standing in organs], axis=0)
+    strong = complete & ~pseudo & drawn
+    labels = sum((standing >= _FIRST_ORIGIN).astype(np.int64) for standing in standings)
+    over = frame(snapshot)
     flagged = session.scalars(
-        select(func.count()).select_from(flags.tables).where(flags.version_id.in_(of_them), is_flagged(flags))
+        select(func.count()).select_from(over.tables).where(is_flagged(over), compile_filter(node, over))
     ).one()
+
+    def of_these(chosen: Any) -> int:
+        return int(tally.cases[chosen].sum())
+
     return Overview(
-        cases=row.cases,
-        complete=int(row.complete),
-        strong=int(row.strong),
-        weak=row.cases - int(row.unlabeled) - int(row.strong),
-        unlabeled=int(row.unlabeled),
+        cases=int(tally.cases.sum()),
+        complete=of_these(complete),
+        strong=of_these(strong),
+        weak=of_these((labels > 0) & ~strong),
+        unlabeled=of_these(labels == 0),
         flagged=flagged,
         sources=session.scalars(select(func.count()).select_from(Source)).one(),
-        labels=int(row.labels),
+        labels=int((labels * tally.cases).sum()),
     )
 
 
-def _asked(session: Session, query: str | Node | None, snapshot: Snapshot) -> Subquery:
-    """The (case_id, version_id) pairs that a query finds."""
+@dataclass(frozen=True, eq=False)
+class _Tally:
+    """Cases by source and packed class states: three columns of equal length."""
+
+    source_ids: NDArray[np.int64]
+    states: NDArray[np.int64]
+    cases: NDArray[np.int64]
+
+    def keep(self, chosen: NDArray[np.bool_]) -> "_Tally":
+        return _Tally(self.source_ids[chosen], self.states[chosen], self.cases[chosen])
+
+    def standings(self) -> list[NDArray[np.int64]]:
+        """Per class of the label table, how it stands in each row: its place in `STATES`."""
+        word = (1 << BITS) - 1
+        return [self.states >> BITS * (c - 1) & word for c in CLASS_IDS]
+
+
+def _tally(session: Session, query: str | Node | None, snapshot: Snapshot) -> _Tally:
+    """Count the cases that a query finds. Of the newest versions most is counted in the catalog already."""
     node = resolved(session, query)
-    over = frame(snapshot)
-    return (
-        select(Case.id.label("case_id"), over.version_id.label("version_id"))
+    ready = snapshot == NEWEST and asks_states_alone(node)
+    over = counted() if ready else frame(snapshot)
+    many = func.sum(StateCount.cases) if ready else func.count()
+    rows = session.execute(
+        select(Source.id, over.states, cast(many, BigInteger))
         .select_from(over.tables)
         .where(compile_filter(node, over))
-        .subquery("asked")
-    )
+        .group_by(Source.id, over.states)
+    ).all()
+    source_ids, states, cases = np.array(rows, np.int64).reshape(-1, 3).T
+    return _Tally(source_ids, states, cases)
 
 
-def _per_version(asked: Subquery) -> Subquery:
-    """One row per version: its annotated classes and organs, missing organs and pseudo organs, counted."""
-    organ = Annotation.class_id.in_(ORGAN_IDS)
-    drawn = Annotation.status == Status.ANNOTATED
-    return (
-        select(
-            Annotation.version_id,
-            _number(drawn).label("labels"),
-            _number(and_(drawn, organ)).label("organs"),
-            _number(and_(Annotation.status == Status.MISSING, organ)).label("organs_missing"),
-            _number(and_(drawn, organ, Annotation.origin == Origin.PSEUDO)).label("organs_pseudo"),
-        )
-        .join(asked, asked.c.version_id == Annotation.version_id)
-        .group_by(Annotation.version_id)
-        .subquery("per_version")
-    )
-
-
-def _number(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    """How many rows of a group meet a condition."""
-    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
+def _counted(tally: _Tally) -> dict[str, dict[str, int]]:
+    """Class name to the counts that `census` gives."""
+    classes = {}
+    for name, standing in zip(CLASS_NAMES, tally.standings(), strict=True):
+        of_state = np.bincount(standing, weights=tally.cases, minlength=len(STATES)).astype(np.int64).tolist()
+        counts = {state.value: n for state, n in zip(STATES, of_state, strict=True)}
+        counts[Status.ANNOTATED.value] = sum(of_state[_FIRST_ORIGIN:])
+        classes[name] = {what: counts[what] for what in COUNTED}
+    return classes

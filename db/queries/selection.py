@@ -1,23 +1,25 @@
 """From an address or a query to cases: resolving, counting, listing page by page."""
 
 import difflib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, collate, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from curation.class_states import unpack
 from curation.errors import UsageError
 from curation.labels import BY_ID, CLASS_IDS, ORGAN_IDS
-from curation.query import Node
-from curation.status import Status
+from curation.query import Everything, Node
+from curation.status import Origin, Status
 from db import purged
-from db.filters import compile_filter, is_complete, is_flagged, is_stale, is_strong
-from db.models import Annotation, Case, MaskVersion, Role, Source, Tombstone, VersionKind
+from db.filters import asks_states_alone, is_flagged, is_stale
+from db.models import Case, MaskVersion, Role, Source, Tombstone, VersionKind
+from db.queries.paging import by_address, count_by_source, page_ids, select_found
 from db.saved_queries import resolved
 from db.snapshots import NEWEST, Frame, Snapshot, frame
+from db.state_bits import drawn_classes
 
 # What a page of cases can be sorted by.
 ORDERS = ("case", "patient", "role", "version", "labels", "organs", "slices", "spacing", "changed")
@@ -181,8 +183,11 @@ def count(session: Session, query: str | Node = "", *, snapshot: Snapshot = NEWE
     Raises:
         QueryError: The query cannot be read.
     """
+    node = resolved(session, query)
+    if snapshot == NEWEST and asks_states_alone(node):
+        return sum(count_by_source(session, node).values())
     asked = frame(snapshot)
-    return session.scalars(_select(session, query, asked, func.count())).one()
+    return session.scalars(select_found(node, asked, func.count())).one()
 
 
 def case_ids(session: Session, query: str | Node = "", *, snapshot: Snapshot = NEWEST) -> list[int]:
@@ -194,10 +199,10 @@ def case_refs(session: Session, query: str | Node = "", *, snapshot: Snapshot = 
     """The cases that a query finds, in order of address, without looking at their classes."""
     asked = frame(snapshot)
     rows = session.execute(
-        _select(
-            session, query, asked, Case.id, asked.version_id.label("version_id"), MaskVersion.number,
+        select_found(
+            resolved(session, query), asked, Case.id, asked.version_id.label("version_id"), MaskVersion.number,
             Source.name.label("source"), Case.name,
-        ).order_by(*_by_address(session))
+        ).order_by(*by_address(session))
     )  # fmt: skip
     return [CaseRef(row.id, row.version_id, row.number, f"{row.source}/{row.name}") for row in rows]
 
@@ -227,80 +232,46 @@ def cases(
         QueryError: The query cannot be read.
     """
     asked = frame(snapshot)
-    key = _order_key(order, asked) or _by_address(session)
-    statement = (
-        _select(
-            session,
-            query,
-            asked,
-            Case.id,
-            Source.name.label("source"),
-            Case.name,
-            MaskVersion.number,
-            asked.version_id.label("version_id"),
-            MaskVersion.kind,
-            MaskVersion.created_at,
-            Case.role,
-            Case.patient,
-            func.coalesce(Case.licence, Source.licence).label("licence"),
-            *(getattr(MaskVersion, f"{what}_{axis}") for what in ("shape", "spacing") for axis in "xyz"),
-            Case.image_path,
-            is_complete(asked).label("complete"),
-            is_strong(asked).label("strong"),
-            is_flagged(asked).label("flagged"),
-            is_stale(asked).label("stale"),
-        )
-        .order_by(*(column.desc() if descending else column for column in key), *_by_address(session))
-        .limit(limit)
-        .offset(offset or None)
+    node = resolved(session, query)
+    key = _order_key(order, asked) or by_address(session)
+    page = None
+    if limit is not None and limit <= BATCH and snapshot == NEWEST and order == "case":
+        page = page_ids(session, node, limit, offset, descending=descending)
+    statement = select_found(
+        node if page is None else Everything(),
+        asked,
+        Case.id,
+        Source.name.label("source"),
+        Case.name,
+        MaskVersion.number,
+        asked.version_id.label("version_id"),
+        MaskVersion.kind,
+        MaskVersion.created_at,
+        Case.role,
+        Case.patient,
+        func.coalesce(Case.licence, Source.licence).label("licence"),
+        *(getattr(MaskVersion, f"{what}_{axis}") for what in ("shape", "spacing") for axis in "xyz"),
+        Case.image_path,
+        asked.states.label("states"),
+        is_flagged(asked).label("flagged"),
+        is_stale(asked).label("stale"),
+    ).order_by(*(column.desc() if descending else column for column in key), *by_address(session))
+    found = (
+        statement.limit(limit).offset(offset or None) if page is None else statement.where(Case.id.in_(page))
     )
-    rows = session.execute(statement).all()
-    classes = statuses_of(session, [row.version_id for row in rows])
-    return [_case_row(row, classes[row.version_id]) for row in rows]
-
-
-def statuses_of(
-    session: Session, version_ids: Sequence[int]
-) -> dict[int, dict[int, tuple[Status, str | None]]]:
-    """Version id to class id to (status, origin), in a query per thousand versions."""
-    found: dict[int, dict[int, tuple[Status, str | None]]] = {version_id: {} for version_id in version_ids}
-    for begin in range(0, len(version_ids), BATCH):
-        rows = session.execute(
-            select(Annotation.version_id, Annotation.class_id, Annotation.status, Annotation.origin)
-            .where(Annotation.version_id.in_(version_ids[begin : begin + BATCH]))
-            .order_by(Annotation.version_id, Annotation.class_id)
-        )
-        for version_id, class_id, status, origin in rows:
-            found[version_id][class_id] = (status, origin.value if origin is not None else None)
-    return found
-
-
-def _select(session: Session, query: str | Node, asked: Frame, *columns: Any) -> Select[Any]:
-    return select(*columns).select_from(asked.tables).where(compile_filter(resolved(session, query), asked))
-
-
-def _by_address(session: Session) -> tuple[ColumnElement[str], ColumnElement[str]]:
-    # By code point on both: PostgreSQL would sort by its server's language.
-    collation = "C" if session.get_bind().dialect.name == "postgresql" else "BINARY"
-    return collate(Source.name, collation), collate(Case.name, collation)
+    return [_case_row(row) for row in session.execute(found)]
 
 
 def _order_key(order: str, asked: Frame) -> tuple[Any, ...]:
     if order not in ORDERS:
         raise ValueError(f"cannot order cases by '{order}', only by {', '.join(ORDERS)}")
-    if order in {"labels", "organs"}:
-        ids = CLASS_IDS if order == "labels" else ORGAN_IDS
-        return (
-            select(func.count())
-            .where(Annotation.version_id == asked.version_id)
-            .where(Annotation.class_id.in_(ids), Annotation.status == Status.ANNOTATED)
-            .scalar_subquery(),
-        )
     columns: dict[str, tuple[Any, ...]] = {
         "case": (),
         "patient": (Case.patient,),
         "role": (Case.role,),
         "version": (MaskVersion.number,),
+        "labels": (drawn_classes(asked.states, CLASS_IDS),),
+        "organs": (drawn_classes(asked.states, ORGAN_IDS),),
         "slices": (MaskVersion.shape_z,),
         "spacing": (MaskVersion.spacing_z,),
         "changed": (MaskVersion.created_at, asked.version_id),
@@ -308,8 +279,8 @@ def _order_key(order: str, asked: Frame) -> tuple[Any, ...]:
     return columns[order]
 
 
-def _case_row(row: Any, classes: dict[int, tuple[Status, str | None]]) -> CaseRow:
-    drawn = [class_id for class_id, (status, _) in classes.items() if status is Status.ANNOTATED]
+def _case_row(row: Any) -> CaseRow:
+    classes = unpack(row.states)
     return CaseRow(
         id=row.id,
         address=f"{row.source}/{row.name}",
@@ -319,20 +290,23 @@ def _case_row(row: Any, classes: dict[int, tuple[Status, str | None]]) -> CaseRo
         version_id=row.version_id,
         kind=row.kind,
         changed=row.created_at,
-        labels=len(drawn),
-        organs=sum(class_id in ORGAN_IDS for class_id in drawn),
+        labels=len(classes.annotated),
+        organs=len(classes.annotated.intersection(ORGAN_IDS)),
         role=row.role,
         patient=row.patient,
         licence=row.licence,
         shape=(row.shape_x, row.shape_y, row.shape_z),
         spacing_mm=(row.spacing_x, row.spacing_y, row.spacing_z),
         image_path=row.image_path,
-        complete=bool(row.complete),
-        strong=bool(row.strong),
+        complete=classes.is_complete,
+        strong=classes.is_strong,
         flagged=bool(row.flagged),
         stale=bool(row.stale),
-        classes={
-            BY_ID[class_id].name: {"status": status.value, "origin": origin}
-            for class_id, (status, origin) in classes.items()
-        },
+        classes={BY_ID[class_id].name: _standing(classes.of(class_id)) for class_id in CLASS_IDS},
     )
+
+
+def _standing(state: Status | Origin) -> dict[str, str | None]:
+    if isinstance(state, Origin):
+        return {"status": Status.ANNOTATED.value, "origin": state.value}
+    return {"status": state.value, "origin": None}

@@ -33,6 +33,7 @@ from curation.status import Origin, Status
 from db import queries
 from db.catalog import Catalog
 from db.engine import for_writing
+from db.queries import paging
 from db.snapshots import FIRST, NEWEST, AsOf, OfDataset
 
 _numbers = st.sampled_from([-10.0, 0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 13.0, 14.0])
@@ -161,4 +162,29 @@ def test_counts_equal_a_plain_count_over_random_catalogs(scratch: Catalog, seed:
                 assert [a["status"] for a in row.classes.values()] == [
                     v.annotations[class_id]["status"] for class_id in CLASS_IDS
                 ]
+        session.rollback()
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    few=st.sampled_from([0, 5000]),
+    seed=st.integers(0, 2**32),
+    trees=st.lists(_trees, min_size=2, max_size=2),
+    limit=st.integers(3, 9),
+)
+def test_pages_one_after_the_other_are_the_whole_list(
+    scratch: Catalog, few: int, seed: int, trees: list[Node], limit: int
+) -> None:
+    """With few = 0 every source is walked along the index of names, with 5000 all of its cases are looked up."""
+    with pytest.MonkeyPatch.context() as patch, Session(for_writing(scratch.engine)) as session:
+        patch.setattr(paging, "_FEW", few)
+        random_catalog(session, seed)
+        for tree in trees:
+            for descending in (False, True):
+                whole = [row.address for row in queries.cases(session, tree, descending=descending)]
+                pages = [
+                    queries.cases(session, tree, limit=limit, offset=offset, descending=descending)
+                    for offset in range(0, len(whole) + 1, limit)
+                ]
+                assert [row.address for page in pages for row in page] == whole, format_query(tree)
         session.rollback()
