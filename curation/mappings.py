@@ -29,7 +29,7 @@ _RESERVED_WORDS = {"background": BACKGROUND, "ignore": IGNORE}
 _TEXT_KEYS = ("name", "title", "source", "revision", "publisher", "licence", "citation", "order_from")
 # What the catalog's columns hold.
 _MAX_LENGTH = {"name": 200, "source": 200, "revision": 100, "licence": 200}
-_KEYS = (*_TEXT_KEYS, "notes", "protocol", "values", "files")
+_KEYS = (*_TEXT_KEYS, "notes", "protocol", "values", "files", "parts")
 _FILE_KEYS = ("mask", "image")
 _FEW = 3  # organs left out, named one by one where the others go without saying
 _VALUE_OR_RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
@@ -49,7 +49,8 @@ class LabelMapping:
     201), ignore (255) or background (0). A value that is not in it is refused. `protocol` holds the class ids
     that the annotators looked for, both sides of a pair where the file names a pair; None if nobody stated
     them. `file_patterns` ("mask", "image") say where a case's files lie, with `{case}` for its name. `order_from`
-    is the publisher's document that the order of the values was read in.
+    is the publisher's document that the order of the values was read in. `parts`: where a case has one file per
+    class, the name of each file by the value that its voxels get.
     """
 
     name: str
@@ -64,6 +65,7 @@ class LabelMapping:
     order_from: str | None = None
     notes: tuple[str, ...] = ()
     file_patterns: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[int, str] = field(default_factory=dict)
 
 
 def builtin_names() -> list[str]:
@@ -103,7 +105,9 @@ def parse_mapping(text: str, filename: str) -> LabelMapping:
     ``[values]`` takes label values (``3``) or ranges (``14-20``, which single values override) to words: a
     class name or alias, ``kidney`` or ``adrenal`` (no side known), ``background`` or ``ignore``. ``protocol``
     lists class words, pairs, or groups (``organ``); it may name classes that no value stands for, which are
-    then known to be absent everywhere. ``[files]`` may give patterns for mask and image.
+    then known to be absent everywhere. ``[files]`` may give patterns for mask and image. ``[parts]`` takes values
+    to names of files (``5 = "liver.nii.gz"``), of which a case may have a folder instead of one mask; of two that
+    claim a voxel, the lower value has it.
 
     Raises:
         MappingError: What is wrong, in which line, and the nearest word that would be right.
@@ -196,9 +200,11 @@ class _MappingFile:
             if key not in _KEYS:
                 raise self._refused(f"unknown key '{key}'{_nearest(key, _KEYS)}", self._line(key))
         texts = {key: self._text(key) for key in _TEXT_KEYS if key in table}
+        values = self._values()
         return LabelMapping(
             name=texts.pop("name", PurePath(self._filename).name.removesuffix(".toml")),
-            values=self._values(),
+            values=values,
+            parts=self._parts(values),
             protocol=self._protocol() if "protocol" in table else None,
             notes=self._notes(),
             file_patterns=self._files(),
@@ -262,6 +268,29 @@ class _MappingFile:
                     self._line(key, "files"),
                 )
         return dict(files)
+
+    def _parts(self, values: Collection[int]) -> dict[int, str]:
+        parts = self._table.get("parts", {})
+        if not isinstance(parts, dict):
+            said = f'parts = {parts!r} is not a table; write [parts] and below it 1 = "liver.nii.gz"'
+            raise self._refused(said, self._line("parts"))
+        named: dict[int, str] = {}
+        for key, name in parts.items():
+            line = self._line(key, "parts")
+            if not key.isdecimal() or int(key) not in values or int(key) in named:
+                raise self._refused(f"'{key}' in [parts] is not a value of [values], once", line)
+            if (
+                not isinstance(name, str)
+                or not name.endswith((".nii.gz", ".nii"))
+                or "/" in name
+                or "\\" in name
+            ):
+                said = f'{key} = {name!r} is not the name of a NIfTI file, e.g. {key} = "liver.nii.gz"'
+                raise self._refused(said, line)
+            if name in named.values():
+                raise self._refused(f"'{name}' stands twice in [parts]; keep one of the two", line)
+            named[int(key)] = name
+        return named
 
     def _values(self) -> dict[int, int]:
         table = self._table.get("values")

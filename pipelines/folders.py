@@ -16,6 +16,9 @@ CHANNEL_SUFFIX = "_0000"  # nnU-Net's name for the first (here: only) channel of
 GENERIC_MASK_STEMS = frozenset({"segmentation", "aggregated_seg", "seg", "label", "labels", "mask"})
 GENERIC_IMAGE_STEMS = frozenset({"imaging", "image", "ct", "volume"})
 
+# Where TotalSegmentator, PanTS and AbdomenAtlas keep a case's files, one per class.
+PARTS_FOLDER = "segmentations"
+
 
 @dataclass
 class CaseFiles:
@@ -138,6 +141,32 @@ def find_cases(
             cases[name].images.append(path)
     for name, case in cases.items():
         case.name = name
+    return [cases[name] for name in sorted(cases)]
+
+
+def find_part_cases(
+    labels: Path, images: Path | None, names: Collection[str], image_pattern: str | None = None
+) -> list[CaseFiles]:
+    """Pair folders that hold one file per class with images; none where no folder holds a file of these names.
+
+    The folder names the case; of one called ``segmentations``, the folder above it does.
+    """
+    if not labels.is_dir():
+        return []
+    found = [
+        folder for folder, there in _walk(labels) if folder.name == PARTS_FOLDER or set(names) & set(there)
+    ]
+    if not any((folder / name).is_file() for folder in found for name in names):
+        return []
+    cases: dict[str, CaseFiles] = {}
+    for folder in sorted(found):
+        here = folder.absolute()
+        name = here.parent.name if here.name == PARTS_FOLDER else here.name
+        cases.setdefault(name, CaseFiles(name)).masks.append(folder)
+    if images:
+        volumes = [path for path in list_volumes(images, "images") if path.parent not in found]
+        for path, name in _images(volumes, images, image_pattern, mixed=False):
+            cases.setdefault(name, CaseFiles(name)).images.append(path)
     return [cases[name] for name in sorted(cases)]
 
 

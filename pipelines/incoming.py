@@ -7,6 +7,8 @@ from pathlib import Path
 
 from curation.errors import CurationError
 from curation.mappings import LabelMapping
+from curation.merge import Conflict
+from curation.parts import bind, check_names, is_bound, overlap_conflicts, read_parts
 from curation.rle import RunLengths
 from curation.sides import map_with_sides
 from curation.status import Finding, Severity
@@ -14,7 +16,7 @@ from curation.volumes import Geometry, decode_geometry, decode_mask, encode_and_
 from db.ingest_state import KnownCase
 from db.store import Store
 from db.writes import AnnotationValues, ConflictValues
-from pipelines.annotate import examine, ingested_annotations, nothing_annotated
+from pipelines.annotate import conflict_values, examine, ingested_annotations, nothing_annotated
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,14 @@ class Measured:
 class ReadMask:
     """A mask file as read: stored values on its grid; `findings`: where a side rests on the header alone.
 
-    `raw`: the file's own label values.
+    `raw`: the file's own label values. `overlaps`: where a case has one file per class, what two of them claim.
     """
 
     geometry: Geometry
     raw: RunLengths
     runs: RunLengths
     findings: tuple[Finding, ...]
+    overlaps: tuple[Conflict, ...] = ()
 
 
 def measure(jobs: Sequence[IncomingCase]) -> list[Measured]:
@@ -101,7 +104,7 @@ def _look(job: IncomingCase) -> _Look:
     try:
         if job.mask is None:
             return _Look(_measure_image(job))
-        data = job.mask.read_bytes()
+        data = mask_bytes(job.mask, job.mapping)
         if job.known is not None and job.known.number:
             return _Look(_compare(job, job.known, data, hashlib.sha256(data).hexdigest()))
         mask = read_mask(job, data)
@@ -112,6 +115,7 @@ def _look(job: IncomingCase) -> _Look:
             geometry=mask.geometry,
             annotations=ingested_annotations(facts, job.protocol),
             reserved=dict(facts.reserved),
+            conflicts=conflict_values(mask.overlaps, mask.geometry.voxel_ml),
             findings=facts.findings + mask.findings,
             voxel_hash=voxel_hash,
         )
@@ -136,13 +140,53 @@ def read_mask(job: IncomingCase, data: bytes, *, named: str | None = None) -> Re
         CurationError: It cannot be read, has unknown values, or does not fit.
     """
     filename = named or str(job.mask)
-    geometry, raw = decode_mask(data, filename)
+    overlaps: tuple[Conflict, ...] = ()
+    if is_bound(data):
+        parts = read_parts(data, filename)
+        check_names(parts, job.mapping.parts or parts.names, filename)
+        overlaps = overlap_conflicts(parts.overlaps, job.mapping.values)
+        geometry, raw = parts.geometry, parts.runs
+    else:
+        geometry, raw = decode_mask(data, filename)
     sided = map_with_sides(raw, job.mapping, geometry, filename)
     _check_image(job, geometry)
     # Why something has no side `examine` says of every version; that a side had no witness shows only here.
     return ReadMask(
-        geometry, raw, sided.runs, tuple(f for f in sided.findings if f.severity is Severity.INFO)
+        geometry, raw, sided.runs, tuple(f for f in sided.findings if f.severity is Severity.INFO), overlaps
     )
+
+
+def mask_bytes(mask: Path, mapping: LabelMapping) -> bytes:
+    """A mask file's bytes; of a folder with one file per class, those that the mapping names, bound together.
+
+    Raises:
+        CurationError: The folder holds none of them.
+    """
+    if not mask.is_dir():
+        return mask.read_bytes()
+    files = {
+        number: (name, (mask / name).read_bytes())
+        for number, name in mapping.parts.items()
+        if (mask / name).exists()
+    }
+    if not files:
+        raise CurationError(
+            f"{mask}: holds no file that [parts] of mapping '{mapping.name}' names, such as "
+            f"{next(iter(mapping.parts.values()))}; give the mapping that names its files"
+        )
+    return bind(files)
+
+
+def decode_incoming(data: bytes, filename: str) -> tuple[Geometry, RunLengths]:
+    """Kept incoming bytes as their own label values: one mask file, or a case's files bound together.
+
+    Raises:
+        CurationError: They cannot be read.
+    """
+    if not is_bound(data):
+        return decode_mask(data, filename)
+    parts = read_parts(data, filename)
+    return parts.geometry, parts.runs
 
 
 def _compare(job: IncomingCase, known: KnownCase, data: bytes, incoming_hash: str) -> Measured:
@@ -151,7 +195,7 @@ def _compare(job: IncomingCase, known: KnownCase, data: bytes, incoming_hash: st
         return Measured(job, changed=True)
     if job.image is not None and known.image_path is None:
         # An image that came since must still fit it.
-        _check_image(job, decode_mask(data, str(job.mask))[0])
+        _check_image(job, decode_incoming(data, str(job.mask))[0])
     return Measured(job, unchanged=True, incoming_hash=incoming_hash)
 
 

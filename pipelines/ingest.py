@@ -15,7 +15,7 @@ from db import case_files, ingest_state, purged, standing, writes
 from db.models import Role, VersionKind
 from db.writes import NewVersion
 from pipelines.case_list import CaseFacts, read_case_list
-from pipelines.folders import CaseFiles, book_foreign, find_cases
+from pipelines.folders import CaseFiles, book_foreign, find_cases, find_part_cases
 from pipelines.images import read_images
 from pipelines.incoming import IncomingCase, Measured, measure
 from pipelines.revise import Revision, revise
@@ -55,7 +55,12 @@ def ingest(bench: Workbench, request: IngestRequest) -> Outcome:
     """
     _check_names(request)
     patterns = request.mapping.file_patterns
-    files = find_cases(request.labels, request.images, patterns.get("mask"), patterns.get("image"))
+    files: list[CaseFiles] = []
+    if request.labels and request.mapping.parts:
+        names = request.mapping.parts.values()
+        files = find_part_cases(request.labels, request.images, list(names), patterns.get("image"))
+    if not files:
+        files = find_cases(request.labels, request.images, patterns.get("mask"), patterns.get("image"))
     listed = read_case_list(request.cases) if request.cases else {}
     if unknown := sorted(listed.keys() - {case.name for case in files}):
         shown = ", ".join(unknown[:5]) + (" …" if len(unknown) > 5 else "")

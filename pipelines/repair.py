@@ -14,6 +14,7 @@ from curation.sides import resolve_sides
 from curation.volumes import Geometry, decode_mask, encode_and_hash
 from db import stored_files, writes
 from db.stored_files import Incoming, StoredFile
+from pipelines.incoming import decode_incoming
 from pipelines.runs import Workbench
 from pipelines.verify import Damage
 
@@ -208,7 +209,7 @@ def _masks(source: Incoming, data: bytes, place: str) -> Iterator[tuple[Geometry
         mappings.append(_AS_STORED)
     for mapping in mappings:
         try:
-            geometry, raw = decode_mask(data, place)
+            geometry, raw = decode_incoming(data, place)
             mapped = apply_mapping(raw, mapping, place)
         except CurationError:
             continue

@@ -11,6 +11,7 @@ from curation.errors import CurationError, GridError
 from curation.labels import BY_ID, CLASS_IDS, UNRESOLVED, UNRESOLVED_BY_VALUE
 from curation.mappings import LabelMapping
 from curation.merge import REVISION, Conflict, merge
+from curation.parts import joined
 from curation.rle import RunLengths, overlay
 from curation.sides import map_with_sides
 from curation.status import Evidence, Origin, Status, statuses
@@ -19,7 +20,15 @@ from db.case_files import CaseFile
 from db.store import StoreUnwritableError
 from db.writes import AnnotationValues
 from pipelines.annotate import Drawn, MaskFacts, conflict_values, examine, rederived
-from pipelines.incoming import IncomingCase, Measured, ReadMask, read_mask, refusal
+from pipelines.incoming import (
+    IncomingCase,
+    Measured,
+    ReadMask,
+    decode_incoming,
+    mask_bytes,
+    read_mask,
+    refusal,
+)
 
 # Below this Dice between two revisions of a class somebody should look at what happened.
 NOTEWORTHY_DICE = 0.8
@@ -78,7 +87,7 @@ def revise(job: Revision) -> Measured:
     incoming = job.incoming
     assert incoming.mask is not None, "what has changed is a mask"
     try:
-        data = incoming.mask.read_bytes()
+        data = mask_bytes(incoming.mask, incoming.mapping)
         read = read_mask(incoming, data)
         masks = _masks(job, read)
         known = incoming.known
@@ -138,7 +147,7 @@ def _masks(job: Revision, read: ReadMask, *, same_file: bool = False) -> _Masks 
         if same_file:
             base_geometry, raw = read.geometry, read.raw
         else:
-            base_geometry, raw = decode_mask(store.get(gave.incoming_hash), case.address)
+            base_geometry, raw = decode_incoming(store.get(gave.incoming_hash), case.address)
         base = map_with_sides(raw, before, base_geometry, case.address).runs
     if case.file_hash is None:
         ours = RunLengths.empty(theirs.shape)
@@ -208,7 +217,7 @@ def _merged(
         geometry=geometry,
         annotations=_annotations(job, facts, answers, settled, same),
         reserved=dict(facts.reserved),
-        conflicts=conflict_values(conflicts, geometry.voxel_ml),
+        conflicts=conflict_values(joined(conflicts, read.overlaps), geometry.voxel_ml),
         findings=facts.findings + read.findings,
         incoming_hash=hashlib.sha256(data).hexdigest(),
         voxel_hash=voxel_hash,
