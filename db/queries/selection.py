@@ -3,9 +3,10 @@
 import difflib
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from curation.class_states import unpack
@@ -231,14 +232,32 @@ def cases(
     Raises:
         QueryError: The query cannot be read.
     """
-    asked = frame(snapshot)
     node = resolved(session, query)
-    key = _order_key(order, asked) or by_address(session)
-    page = None
     if limit is not None and limit <= BATCH and snapshot == NEWEST and order == "case":
         page = page_ids(session, node, limit, offset, descending=descending)
-    statement = select_found(
-        node if page is None else Everything(),
+        rows = session.execute(_newest_rows(), {"ids": page}).all() if page else []
+        return sorted(map(_case_row, rows), key=lambda row: (row.source, row.name), reverse=descending)
+    asked = frame(snapshot)
+    key = _order_key(order, asked) or by_address(session)
+    statement = (
+        _rows(node, asked)
+        .order_by(*(column.desc() if descending else column for column in key), *by_address(session))
+        .limit(limit)
+        .offset(offset or None)
+    )
+    return [_case_row(row) for row in session.execute(statement)]
+
+
+# Built once: aliasing the tables of what is stale takes longer than a page of rows.
+@cache
+def _newest_rows() -> Select[Any]:
+    return _rows(Everything(), frame(NEWEST)).where(Case.id.in_(bindparam("ids", expanding=True)))
+
+
+def _rows(node: Node, asked: Frame) -> Select[Any]:
+    """What `_case_row` reads of the cases that a query finds."""
+    return select_found(
+        node,
         asked,
         Case.id,
         Source.name.label("source"),
@@ -255,11 +274,7 @@ def cases(
         asked.states.label("states"),
         is_flagged(asked).label("flagged"),
         is_stale(asked).label("stale"),
-    ).order_by(*(column.desc() if descending else column for column in key), *by_address(session))
-    found = (
-        statement.limit(limit).offset(offset or None) if page is None else statement.where(Case.id.in_(page))
     )
-    return [_case_row(row) for row in session.execute(found)]
 
 
 def _order_key(order: str, asked: Frame) -> tuple[Any, ...]:
