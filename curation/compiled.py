@@ -31,8 +31,9 @@ def load() -> ModuleType | None:
     if _kernels is None and not _missing:
         try:
             from curation import kernels as module
-        except (ImportError, RuntimeError):
-            # numba is not there, or finds no folder to keep compiled code in (RuntimeError): numpy does it all.
+        except Exception:
+            # numba is not there, finds no folder to keep compiled code in, a full disk there, or what a crash
+            # left half written (any error of pickle): numpy does it all, so no reason is one to stop.
             _missing = True
         else:
             _kernels = module

@@ -1,5 +1,7 @@
 """Compiled kernels and numpy say the same, and the kernels are loaded when they pay."""
 
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -70,6 +72,26 @@ def test_without_numba_numpy_does_it_all(monkeypatch):
     monkeypatch.delattr("curation.kernels")
     assert compiled.kernels() is None
     assert len(built(np.ones(8, np.uint8), 4, 8, compiled.kernels())) == 2
+
+
+def test_a_damaged_folder_of_compiled_code_leaves_it_to_numpy(tmp_path):
+    def loaded() -> str:
+        code = "from curation import compiled; print(compiled.load() is not None)"
+        ran = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return ran.stdout.strip()
+
+    assert loaded() == "True"
+    indexes = list(tmp_path.rglob("*.nbi"))
+    assert indexes
+    for index in indexes:
+        os.truncate(index, 40)
+    assert loaded() == "False"
 
 
 @pytest.mark.parametrize("chunk", [7, 8, 1024, 5000])
