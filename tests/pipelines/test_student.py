@@ -212,7 +212,8 @@ def test_a_bad_case_is_named_once_and_the_training_goes_on(cases, tmp_path):
     truncated = tmp_path / "C9_0000.nii.gz"
     truncated.write_bytes(cases[0].image.read_bytes()[:500])
     bad = cases[0].model_copy(update={"case": "CUBES/C9", "image": truncated})
-    short = stage(epochs=1, steps_per_epoch=2, channels=(2, 2, 2, 2, 2))
+    # Not fewer channels: with 2 the bf16 convolutions of a CPU gave NaN in one run of fifteen.
+    short = stage(epochs=1, steps_per_epoch=2)
     profile = Profile(name="short", student=StudentProfile(coarse=short, fine=short))
     events = run(train_student, job_in(tmp_path / "work", (*cases, bad), profile=profile))
     problems = [e for e in events if e["event"] == "problem"]
