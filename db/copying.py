@@ -21,12 +21,13 @@ from sqlalchemy.exc import DBAPIError
 from curation.errors import CurationError, UsageError
 from db.catalog import Catalog
 from db.engine import is_about_the_database, open_engine
-from db.models import Base, StateCount
+from db.models import Base, NewestMeasure, StateCount
 from db.schema import SchemaState, migrate, schema_state
 from db.writes.insert import table_of
 
 _ROWS_AT_ONCE = 2000
-_COUNTED = table_of(StateCount)
+# The target's triggers fill these while the cases arrive; compared they are as any other.
+_BY_TRIGGERS = {table_of(StateCount), table_of(NewestMeasure)}
 
 # Told what is done to which table, how many of its rows are done, and how many it has.
 Step = Callable[[str, int, int], None]
@@ -64,7 +65,8 @@ def copy_catalog(source: Catalog, url: str, step: Step = lambda *_: None) -> dic
             ours, theirs = reading.connection(), writing.connection()
             _require_empty(theirs, where)
             rows = _insert_all(ours, theirs, where, step)
-            for table in Base.metadata.sorted_tables:
+            # First what was copied, so that a difference is named where it arose.
+            for table in sorted(Base.metadata.sorted_tables, key=_BY_TRIGGERS.__contains__):
                 _compare(table, ours, theirs, rows[table.name], where, step)
             if target.engine.dialect.name == "postgresql":
                 _set_sequences(theirs)
@@ -96,9 +98,7 @@ def _insert_all(source: Connection, target: Connection, where: str, step: Step) 
     later = {table: _cyclic(table) for table in Base.metadata.sorted_tables}
     for table, cyclic in later.items():
         total = _count(source, table)
-        if (
-            table is _COUNTED
-        ):  # the target's triggers fill it while the cases arrive; compared it is as any other
+        if table in _BY_TRIGGERS:
             rows[table.name] = total
             continue
         step(f"copy {table.name}", 0, total)

@@ -16,7 +16,20 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Boolean
 
 from curation.labels import CLASS_IDS, ORGAN_IDS
-from curation.query import And, Everything, Field, Flag, HasClass, Measure, Node, Not, Or, Pattern, Saved
+from curation.query import (
+    NUMBER_FIELDS,
+    And,
+    Everything,
+    Field,
+    Flag,
+    HasClass,
+    Measure,
+    Node,
+    Not,
+    Or,
+    Pattern,
+    Saved,
+)
 from curation.status import Origin, Severity, Status
 from db.models import (
     Annotation,
@@ -25,13 +38,14 @@ from db.models import (
     FindingRow,
     FindingState,
     MaskVersion,
+    NewestMeasure,
     Prediction,
     PredictionClass,
     Source,
     SourceRevision,
     Verdict,
 )
-from db.snapshots import Frame
+from db.snapshots import Frame, MeasuresOf
 from db.standing import class_is_accepted, class_is_stale
 from db.state_bits import drawn_classes, some_are, some_drawn
 
@@ -41,6 +55,7 @@ Condition = ColumnElement[bool]
 # table takes a millisecond and a query may have 200 conditions; each stands in an EXISTS of its own.
 _annotation, _said, _any_prediction = aliased(Annotation), aliased(PredictionClass), aliased(Prediction)
 _version, _revision, _finding = aliased(MaskVersion), aliased(SourceRevision), aliased(FindingRow)
+_measured, _source = aliased(NewestMeasure), aliased(Source)
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
@@ -76,6 +91,49 @@ def asks_states_alone(node: Node) -> bool:
         case Field(name):
             return name in {"labels", "organs", "source", "role"}
     return isinstance(node, Everything)
+
+
+def asks_version(node: Node) -> bool:
+    """Whether a query asks for what only the version's own row knows."""
+    match node:
+        case And(terms) | Or(terms):
+            return any(asks_version(term) for term in terms)
+        case Not(term):
+            return asks_version(term)
+        case Field(name):
+            return name == "revision" or name in set(NUMBER_FIELDS) - {"labels", "organs"}
+    return False
+
+
+def measures_in(node: Node) -> frozenset[Measure]:
+    """The measures that a query asks for, each once."""
+    match node:
+        case And(terms) | Or(terms):
+            return frozenset[Measure]().union(*map(measures_in, terms))
+        case Not(term):
+            return measures_in(term)
+    return frozenset([node] if isinstance(node, Measure) else [])
+
+
+def class_measured(node: Node) -> int | None:
+    """The class of the only class's measures that a query asks for, if it asks for nothing but states besides."""
+    classes = {measure.class_id for measure in measures_in(node)}
+    alone = len(classes) == 1 and asks_states_alone(with_measures(node, holds=False))
+    return classes.pop() if alone else None
+
+
+def with_measures(node: Node, *, holds: bool) -> Node:
+    """What a query asks of a case all of whose measures are known to hold, or known not to."""
+    match node:
+        case And(terms):
+            return And(tuple(with_measures(term, holds=holds) for term in terms))
+        case Or(terms):
+            return Or(tuple(with_measures(term, holds=holds) for term in terms))
+        case Not(term):
+            return Not(with_measures(term, holds=holds))
+        case Measure():
+            return Everything() if holds else Not(Everything())
+    return node
 
 
 def _compiled(node: Node, frame: Frame, known: dict[Node, Condition]) -> Condition:
@@ -175,6 +233,24 @@ def _compared(column: Any, op: str, value: float) -> Condition:
 
 
 def _measure(node: Measure, frame: Frame) -> Condition:
+    match frame.measures:
+        case MeasuresOf.VERSION:
+            return _measure_of_version(node, frame)
+        case MeasuresOf.CASE:
+            m = _measured
+            return exists().where(m.class_id == node.class_id, m.case_id == Case.id, _measure_of_row(node, m))
+        case MeasuresOf.ROW:
+            return _measure_of_row(node, NewestMeasure)
+
+
+def _measure_of_row(node: Measure, row: type[NewestMeasure]) -> Condition:
+    if node.name == "touches_border":
+        return row.touches_border.is_(True)
+    column = row.volume_ml if node.name == "volume" else getattr(row, node.name)
+    return and_(column.is_not(None), _compared(column, node.op, node.value))
+
+
+def _measure_of_version(node: Measure, frame: Frame) -> Condition:
     a = _annotation
     drawn = and_(_of_version(a, (node.class_id,), frame), a.status == Status.ANNOTATED)
     if node.name == "touches_border":
@@ -224,7 +300,8 @@ def _text_field(name: str, value: str | Pattern, frame: Frame) -> Condition:
         case "case":
             return _addressed(value)
         case "source":
-            return matches(Source.name, value)
+            # Not joined: a scan of a million rows would look the source up for each of them.
+            return frame.source_id.in_(select(_source.id).where(matches(_source.name, value)))
         case "patient":
             return matches(Case.patient, value)
         case "role":

@@ -236,7 +236,7 @@ class Case(Base):
     image_path: Mapped[str | None] = mapped_column(Text, comment="Relative to the source's image_root")
     # Moved with every new version in the same transaction; it is also how a stale writer is noticed.
     newest_version_id: Mapped[int | None] = mapped_column(index=True)
-    # Moved with it. The database's triggers keep `state_count` in step with whatever is written here.
+    # Moved with it. The database's triggers keep `state_count` and `newest_measure` in step with what is written here.
     states: Mapped[int | None] = mapped_column(
         BigInteger, comment="Those of the newest version; NULL where there is none"
     )
@@ -260,6 +260,33 @@ class StateCount(Base):
     role: Mapped[Role] = mapped_column(primary_key=True)
     states: Mapped[int] = mapped_column(BigInteger, primary_key=True, comment=_PACKED_COMMENT)
     cases: Mapped[int] = mapped_column(comment="Cases whose newest version has them")
+
+
+class NewestMeasure(Base):
+    """What was measured of one class in a case's newest version, where it is annotated: written by triggers alone.
+
+    The rows of one class stand together (in key order on SQLite, in a partition of their own on PostgreSQL), each
+    with what a query can ask of its case besides: a measure of a million cases is one scan of one class. There is
+    no reference to `case`, for it would be looked up 14 times a case.
+    """
+
+    __tablename__ = "newest_measure"
+    __table_args__ = ({"sqlite_with_rowid": False, "postgresql_partition_by": "LIST (class_id)"},)
+
+    class_id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, comment="curation.labels")
+    case_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    states: Mapped[int] = mapped_column(BigInteger, comment=_PACKED_COMMENT)
+    volume_ml: Mapped[float] = mapped_column(comment="Millilitres")
+    mean_hu: Mapped[float | None] = mapped_column(comment="Hounsfield units")
+    confidence: Mapped[float | None] = mapped_column(comment="Of the prediction it stands on; NULL by hand")
+    agreement: Mapped[float | None] = mapped_column(
+        comment="Of the prediction it stands on; by hand, of the case's newest one"
+    )
+    source_id: Mapped[int]
+    voxels: Mapped[int]
+    components: Mapped[int | None] = mapped_column(comment="26-connected pieces; NULL where not counted")
+    touches_border: Mapped[bool]
+    role: Mapped[Role]
 
 
 class Image(Base):

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, func, null, select
 
-from db.models import Case, MaskVersion, Member, Source, StateCount
+from db.models import Case, MaskVersion, Member, NewestMeasure, Source, StateCount
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,14 @@ NEWEST = Newest()
 FIRST = First()
 
 
+class MeasuresOf(Enum):
+    """Where a frame's measures stand."""
+
+    VERSION = auto()  # in the annotations of its versions
+    CASE = auto()  # in `NewestMeasure`, for its versions are the newest ones
+    ROW = auto()  # in its own rows, which are some of `NewestMeasure`
+
+
 @dataclass(frozen=True)
 class Frame:
     """The tables of one snapshot, joined: one row per case, with its version and its source.
@@ -47,12 +56,16 @@ class Frame:
         version_id: The snapshot's version of the row's case.
         states: The packed states of its classes (`curation.class_states`).
         role: The case's role.
+        source_id: The case's source.
+        measures: Where to look for what was measured of a class.
     """
 
     tables: FromClause
     version_id: ColumnElement[int]
     states: ColumnElement[int]
     role: ColumnElement[Any]
+    source_id: ColumnElement[int]
+    measures: MeasuresOf = MeasuresOf.CASE
 
 
 def frame(snapshot: Snapshot) -> Frame:
@@ -86,7 +99,9 @@ def frame(snapshot: Snapshot) -> Frame:
             )
     # The newest version's states are the case's own, which an index knows.
     states = Case.__table__.c.states if snapshot == NEWEST else MaskVersion.__table__.c.states
-    return Frame(tables, MaskVersion.__table__.c.id, states, Case.__table__.c.role)
+    case = Case.__table__.c
+    measures = MeasuresOf.CASE if snapshot == NEWEST else MeasuresOf.VERSION
+    return Frame(tables, MaskVersion.__table__.c.id, states, case.role, case.source_id, measures)
 
 
 def counted() -> Frame:
@@ -96,7 +111,18 @@ def counted() -> Frame:
     """
     tables = StateCount.__table__.join(Source.__table__, Source.id == StateCount.source_id)
     no_version: Any = null()
-    return Frame(tables, no_version, StateCount.__table__.c.states, StateCount.__table__.c.role)
+    count = StateCount.__table__.c
+    return Frame(tables, no_version, count.states, count.role, count.source_id)
+
+
+def measured() -> Frame:
+    """The newest versions in which a class is annotated, with its measures: one row per such class and case.
+
+    Choose one class of `NewestMeasure`. There are no cases in it to ask more of than in `counted`.
+    """
+    no_version: Any = null()
+    row = NewestMeasure.__table__.c
+    return Frame(NewestMeasure.__table__, no_version, row.states, row.role, row.source_id, MeasuresOf.ROW)
 
 
 def named() -> Frame:
@@ -104,4 +130,5 @@ def named() -> Frame:
     tables = Case.__table__.join(
         Source.__table__, (Source.id == Case.source_id) & Case.newest_version_id.is_not(None)
     )
-    return Frame(tables, Case.__table__.c.newest_version_id, Case.__table__.c.states, Case.__table__.c.role)
+    case = Case.__table__.c
+    return Frame(tables, case.newest_version_id, case.states, case.role, case.source_id)

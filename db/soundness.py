@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, case, cast, func, or_, select, union_all
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, case, cast, func, or_, select, union_all
 from sqlalchemy.orm import Session, aliased
 
 from curation.class_states import BITS, STATES
@@ -15,7 +15,9 @@ from db.models import (
     MaskVersion,
     Member,
     Model,
+    NewestMeasure,
     Prediction,
+    PredictionClass,
     Source,
     StateCount,
     Tombstone,
@@ -230,6 +232,57 @@ def _states_counted(session: Session) -> Iterator[str]:
         )
 
 
+def _measures_of_newest(session: Session) -> Iterator[str]:
+    """The measures that queries look at are those of every case's newest version, and no others."""
+    m, a, said, any_prediction = NewestMeasure, Annotation, PredictionClass, aliased(Prediction)
+    newest_prediction = (
+        select(func.max(any_prediction.id)).where(any_prediction.case_id == Case.id).scalar_subquery()
+    )
+    by_model = a.prediction_id.is_not(None)
+    kept_as = (
+        (m.states, Case.states),
+        (m.source_id, Case.source_id),
+        (m.role, Case.role),
+        *((getattr(m, name), getattr(a, name)) for name in _MEASURED),
+        (m.confidence, case((by_model, said.confidence))),
+        (m.agreement, said.agreement),
+    )
+    drawn = (
+        select(Source.name.label("source"), Case.name.label("case"), a.class_id)
+        .select_from(Case)
+        .join(Source, Source.id == Case.source_id)
+        .join(a, and_(a.version_id == Case.newest_version_id, a.status == Status.ANNOTATED))
+        .outerjoin(
+            said,
+            and_(
+                said.class_id == a.class_id,
+                said.prediction_id == func.coalesce(a.prediction_id, newest_prediction),
+            ),
+        )
+        .outerjoin(m, and_(m.class_id == a.class_id, m.case_id == Case.id))
+        .where(or_(m.case_id.is_(None), *(kept.is_distinct_from(known) for kept, known in kept_as)))
+        .order_by(Case.id, a.class_id)
+    )
+    for row in session.execute(drawn):
+        yield f"{row.source}/{row.case}: the measures of {BY_ID[row.class_id].name} are not those of its version"
+    still_drawn = (
+        select(a.class_id)
+        .join(Case, Case.newest_version_id == a.version_id)
+        .where(Case.id == m.case_id, a.class_id == m.class_id, a.status == Status.ANNOTATED)
+        .exists()
+    )
+    gone = (
+        select(Source.name.label("source"), Case.name.label("case"), m.case_id, m.class_id)
+        .outerjoin(Case, Case.id == m.case_id)
+        .outerjoin(Source, Source.id == Case.source_id)
+        .where(~still_drawn)
+        .order_by(m.case_id, m.class_id)
+    )
+    for row in session.execute(gone):
+        where = f"{row.source}/{row.case}" if row.case else f"case {row.case_id}"
+        yield f"{where}: has measures of {BY_ID[row.class_id].name}, which its version does not have"
+
+
 _RULES: tuple[Callable[[Session], Iterator[str]], ...] = (
     _classes_complete,
     _newest_is_highest,
@@ -242,7 +295,10 @@ _RULES: tuple[Callable[[Session], Iterator[str]], ...] = (
     _states_as_annotated,
     _states_of_newest,
     _states_counted,
+    _measures_of_newest,
 )
+
+_MEASURED = ("volume_ml", "voxels", "components", "touches_border", "mean_hu")
 
 
 def packed_states(version_id: Any) -> ColumnElement[int]:

@@ -15,11 +15,12 @@ from curation.labels import BY_ID, CLASS_IDS, ORGAN_IDS
 from curation.query import Everything, Node
 from curation.status import Origin, Status
 from db import purged
-from db.filters import asks_states_alone, is_flagged, is_stale
+from db.filters import asks_states_alone, asks_version, class_measured, is_flagged, is_stale
 from db.models import Case, MaskVersion, Role, Source, Tombstone, VersionKind
+from db.queries.measured import count_measured
 from db.queries.paging import by_address, count_by_source, page_ids, select_found
 from db.saved_queries import resolved
-from db.snapshots import NEWEST, Frame, Snapshot, frame
+from db.snapshots import NEWEST, Frame, Snapshot, frame, named
 from db.state_bits import drawn_classes
 
 # What a page of cases can be sorted by.
@@ -187,7 +188,9 @@ def count(session: Session, query: str | Node = "", *, snapshot: Snapshot = NEWE
     node = resolved(session, query)
     if snapshot == NEWEST and asks_states_alone(node):
         return sum(count_by_source(session, node).values())
-    asked = frame(snapshot)
+    if snapshot == NEWEST and (class_id := class_measured(node)):
+        return count_measured(session, node, class_id)
+    asked = named() if snapshot == NEWEST and not asks_version(node) else frame(snapshot)
     return session.scalars(select_found(node, asked, func.count())).one()
 
 

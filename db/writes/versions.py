@@ -168,7 +168,10 @@ def add_first_versions(session: Session, firsts: Mapping[int, NewVersion]) -> No
         update(_CASE)
         .where(_CASE.c.id == bindparam("of_case"))
         .values(newest_version_id=bindparam("newest"), states=bindparam("packed")),
-        [{"of_case": case_id, "newest": version_id, "packed": packed[case_id]} for version_id, case_id in made],
+        [
+            {"of_case": case_id, "newest": version_id, "packed": packed[case_id]}
+            for version_id, case_id in made
+        ],
     )
 
 

@@ -43,6 +43,7 @@ from db.models import (
     PredictionClass,
     Retraction,
     Role,
+    Run,
     Source,
     SourceRevision,
     Split,
@@ -50,6 +51,7 @@ from db.models import (
     VersionKind,
 )
 from db.snapshots import FIRST, AsOf, OfDataset, Snapshot
+from db.writes.purging import empty_cases
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 NAMES = ("case_00", "case_01", "Case_01", "b%x", "b_x", "c[1]", "c*d", "e\\f", "ü")
@@ -302,35 +304,7 @@ def _random_case(session: Session, r: random.Random, case_id: int, source_id: in
             }
         ],
     )
-    predictions = []
-    for i in range(r.randint(0, 3)):
-        classes: dict[int, dict[str, float | None]] = {
-            c: {"confidence": r.choice([None, 0.25, 0.5]), "agreement": r.choice([None, 0.25, 0.5, 1.0])}
-            for c in CLASS_IDS
-            if r.random() < 0.8
-        }
-        plain = PlainPrediction(100 * case_id + i, r.choice([1, 2]), classes)
-        session.execute(
-            insert(Prediction),
-            [
-                {
-                    "id": plain.id,
-                    "case_id": case_id,
-                    "model_id": plain.model,
-                    "file_hash": "",
-                    "voxel_hash": "",
-                }
-            ],
-        )
-        if classes:
-            session.execute(
-                insert(PredictionClass),
-                [
-                    {"prediction_id": plain.id, "class_id": c, "voxels": 1, "volume_ml": 1.0, **said}
-                    for c, said in classes.items()
-                ],
-            )
-        predictions.append(plain)
+    predictions = [_random_prediction(session, r, case_id, i) for i in range(r.randint(0, 3))]
     versions = [
         _random_version(session, r, case_id, number, [p.id for p in predictions])
         for number in range(1, r.randint(1, 3) + 1)
@@ -358,6 +332,71 @@ def _random_case(session: Session, r: random.Random, case_id: int, source_id: in
         predictions,
         decisions,
     )
+
+
+def change_catalog(session: Session, r: random.Random, cases: list[PlainCase]) -> None:
+    """Write to a catalog of `random_catalog` as the program does, and say in `cases` what is changed by it."""
+    purging = Run(stage="purge", author="me", program_version="")
+    session.add(purging)
+    session.flush()
+    for case in list(cases):
+        match r.choice(["version", "image", "role", "prediction", "said again", "purge", "nothing"]):
+            case "version":
+                predictions = [p.id for p in case.predictions]
+                newest = _random_version(session, r, case.id, len(case.versions) + 1, predictions)
+                case.versions.append(newest)
+                moved = {"newest_version_id": newest.id, "states": _packed(newest)}
+                session.execute(update(Case).where(Case.id == case.id).values(moved))
+            case "image":
+                _look_at_image(session, r, case)
+            case "role":
+                case.role = r.choice(list(Role)).value
+                session.execute(update(Case).where(Case.id == case.id).values(role=case.role))
+            case "prediction":
+                case.predictions.append(_random_prediction(session, r, case.id, len(case.predictions)))
+            case "said again":
+                for prediction in case.predictions:
+                    _say_again(session, r, prediction)
+            case "purge":
+                empty_cases(session, [case.id], [f"{case.source}/{case.name}"], run_id=purging.id)
+                cases.remove(case)
+
+
+def _look_at_image(session: Session, r: random.Random, case: PlainCase) -> None:
+    """Give the classes of every version other mean values; of the newest alone queries have to follow."""
+    for version in case.versions:
+        for class_id, row in version.annotations.items():
+            if row["status"] is Status.ANNOTATED:
+                row["mean_hu"] = r.choice([None, -10.0, 40.0])
+                of_it = (Annotation.version_id == version.id, Annotation.class_id == class_id)
+                session.execute(update(Annotation).where(*of_it).values(mean_hu=row["mean_hu"]))
+
+
+def _say_again(session: Session, r: random.Random, prediction: PlainPrediction) -> None:
+    for class_id, said in prediction.classes.items():
+        said["agreement"] = r.choice([None, 0.25, 1.0])
+        of_it = (PredictionClass.prediction_id == prediction.id, PredictionClass.class_id == class_id)
+        session.execute(update(PredictionClass).where(*of_it).values(said))
+
+
+def _random_prediction(session: Session, r: random.Random, case_id: int, i: int) -> PlainPrediction:
+    classes: dict[int, dict[str, float | None]] = {
+        c: {"confidence": r.choice([None, 0.25, 0.5]), "agreement": r.choice([None, 0.25, 0.5, 1.0])}
+        for c in CLASS_IDS
+        if r.random() < 0.8
+    }
+    plain = PlainPrediction(100 * case_id + i, r.choice([1, 2]), classes)
+    row = {"id": plain.id, "case_id": case_id, "model_id": plain.model, "file_hash": "", "voxel_hash": ""}
+    session.execute(insert(Prediction), [row])
+    if classes:
+        session.execute(
+            insert(PredictionClass),
+            [
+                {"prediction_id": plain.id, "class_id": c, "voxels": 1, "volume_ml": 1.0, **said}
+                for c, said in classes.items()
+            ],
+        )
+    return plain
 
 
 def _random_version(

@@ -28,6 +28,12 @@ WORLD: dict[str, list[dict[str, Any]]] = {
         {"id": 2, "source_id": 1, "name": "case_00001", "patient": "p"},
     ],
     "state_count": [{"source_id": 1, "role": "test", "states": 3, "cases": 1}],
+    "newest_measure": [
+        {
+            "class_id": 3, "case_id": 1, "source_id": 1, "role": "test", "states": 3, "voxels": 5,
+            "volume_ml": 0.1, "touches_border": False,
+        }
+    ],
     "image": [
         {
             "case_id": 1, "file_bytes": 9, "modified_ns": 9, "voxel_hash": HASH, "histogram_hash": HASH,
@@ -213,6 +219,7 @@ FORBIDDEN: list[tuple[str, str, dict[str, Any]]] = [
     ("ck_saved_query_name_addressable", "saved_query", {"name": "a@b"}),
     ("uq_saved_query_name", "saved_query", {"id": 2}),
     ("ck_state_count_role", "state_count", {"role": "validation"}),
+    ("ck_newest_measure_role", "newest_measure", {"role": "validation"}),
     ("ck_state_count_cases_not_negative", "state_count", {"states": 4, "cases": -1}),
 ]
 

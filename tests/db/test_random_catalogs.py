@@ -1,12 +1,13 @@
 """Compiled queries and counts equal a plain-Python reading over random catalogs, on both databases."""
 
+import random
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plain_catalog import CHECKS, START, flag_holds, holds, random_catalog, versions_of
+from plain_catalog import CHECKS, START, change_catalog, flag_holds, holds, random_catalog, versions_of
 from sqlalchemy.orm import Session
 
 from curation.labels import BY_ID, CLASS_IDS, GROUPS
@@ -35,6 +36,7 @@ from db.catalog import Catalog
 from db.engine import for_writing
 from db.queries import paging
 from db.snapshots import FIRST, NEWEST, AsOf, OfDataset
+from db.soundness import contradictions
 
 _numbers = st.sampled_from([-10.0, 0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 13.0, 14.0])
 _operators = st.sampled_from(OPERATORS)
@@ -81,6 +83,35 @@ _leaves: st.SearchStrategy[Node] = st.one_of(
 )  # fmt: skip
 _trees: st.SearchStrategy[Node] = st.recursive(
     _leaves,
+    lambda inner: st.one_of(
+        st.builds(Not, inner),
+        st.builds(lambda *terms: And(terms), inner, inner),
+        st.builds(lambda *terms: Or(terms), inner, inner),
+    ),
+    max_leaves=6,
+)
+
+# What is counted by a scan of one class: its measures, and what asks for states, source and role alone.
+_of_states: st.SearchStrategy[Node] = st.one_of(
+    st.just(Everything()),
+    st.builds(
+        lambda predicate, quantifier, ids: HasClass(predicate, quantifier, ids),
+        st.sampled_from([p for p in PREDICATES if p not in {"accepted", "rejected"}]),
+        st.sampled_from(["any", "every"]), st.sampled_from([(1,), (2,), (3,), *GROUPS.values()]),
+    ),
+    st.builds(Field, st.sampled_from(["labels", "organs"]), _operators, _numbers),
+    st.builds(Field, st.just("role"), st.sampled_from(["=", "!="]), st.sampled_from(["train", "test"])),
+    st.builds(
+        Field, st.just("source"), st.sampled_from(["=", "!="]), st.sampled_from(["KiTS", Pattern(("", "its"))])
+    ),
+    st.builds(Flag, st.sampled_from(["complete", "strong", "weak", "unlabeled"])),
+)  # fmt: skip
+_of_liver: st.SearchStrategy[Node] = st.one_of(
+    st.builds(Measure, st.sampled_from(NUMBER_MEASURES), st.just(1), _operators, _numbers),
+    st.just(Measure("touches_border", 1, "=", True)),
+)
+_liver_trees: st.SearchStrategy[Node] = st.recursive(
+    st.one_of(_of_liver, _of_states),
     lambda inner: st.one_of(
         st.builds(Not, inner),
         st.builds(lambda *terms: And(terms), inner, inner),
@@ -187,4 +218,23 @@ def test_pages_one_after_the_other_are_the_whole_list(
                     for offset in range(0, len(whole) + 1, limit)
                 ]
                 assert [row.address for page in pages for row in page] == whole, format_query(tree)
+        session.rollback()
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), trees=st.lists(_liver_trees, min_size=5, max_size=5))
+def test_counts_and_pages_by_measures_follow_whatever_is_written(
+    scratch: Catalog, seed: int, trees: list[Node]
+) -> None:
+    r = random.Random(seed)
+    with Session(for_writing(scratch.engine)) as session:
+        cases, _ = random_catalog(session, seed)
+        for _ in range(2):
+            for tree in trees:
+                expected = sorted((c.source, c.name) for c in cases if holds(tree, c, c.versions[-1]))
+                assert queries.count(session, tree) == len(expected), format_query(tree)
+                page = queries.cases(session, tree, limit=3)
+                assert [(row.source, row.name) for row in page] == expected[:3], format_query(tree)
+            change_catalog(session, r, cases)
+        assert [line for line in contradictions(session) if "measures" in line] == []
         session.rollback()

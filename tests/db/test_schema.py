@@ -18,8 +18,14 @@ from db.models import Base
 from db.schema import CatalogVersionError, SchemaState, migrate, schema_state
 
 
+def _is_partition(table: str | None) -> bool:
+    """PostgreSQL keeps each class's rows of `newest_measure` in a table of their own."""
+    return table is not None and table.startswith("newest_measure_")
+
+
 def _tables(engine: Engine) -> set[str]:
-    return set(inspect(engine).get_table_names()) - {"alembic_version"}
+    names = inspect(engine).get_table_names()
+    return {name for name in names if not _is_partition(name)} - {"alembic_version"}
 
 
 def test_a_database_goes_up_down_and_up_again(empty_url: str) -> None:
@@ -110,7 +116,8 @@ def test_migrations_make_what_the_models_say(empty_url: str) -> None:
     migrate(empty_url)
     assert _constraints(engine) == from_models
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        opts = {"compare_type": True, "include_name": lambda name, *_: not _is_partition(name)}
+        context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, Base.metadata) == []
     engine.dispose()
 
@@ -175,7 +182,7 @@ def test_an_older_catalog_is_refused_with_the_command_that_migrates_it(
 ) -> None:
     later = [*schema.known_revisions(), "9998"]
     monkeypatch.setattr(schema, "known_revisions", lambda: later)
-    with pytest.raises(CatalogVersionError, match=r"older maskledger \(schema 0004, this program has 9998\)"):
+    with pytest.raises(CatalogVersionError, match=r"older maskledger \(schema 0005, this program has 9998\)"):
         Catalog.open(catalog_url)
 
 
