@@ -278,9 +278,9 @@ def _measures_of_newest(session: Session) -> Iterator[str]:
         .where(~still_drawn)
         .order_by(m.case_id, m.class_id)
     )
-    for row in session.execute(gone):
-        where = f"{row.source}/{row.case}" if row.case else f"case {row.case_id}"
-        yield f"{where}: has measures of {BY_ID[row.class_id].name}, which its version does not have"
+    for left in session.execute(gone):
+        where = f"{left.source}/{left.case}" if left.case else f"case {left.case_id}"
+        yield f"{where}: has measures of {BY_ID[left.class_id].name}, which its version does not have"
 
 
 _RULES: tuple[Callable[[Session], Iterator[str]], ...] = (

@@ -1,5 +1,7 @@
 """One page of cases in order of address, out of a million, without looking at those before or after it."""
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Select, cast, collate, func, select
@@ -35,39 +37,66 @@ def page_ids(
     Source by source along the index of names, and no further than the page reaches. Where the counts of class
     states say how many cases of a source are found, none or a few of them are not looked for one by one.
     """
-    known = count_by_source(session, node) if asks_states_alone(node) else None
-    if known is None and offset:
+    by_name, _ = by_address(session)
+    in_order = select(Source.id).order_by(by_name.desc() if descending else by_name)
+    if asks_states_alone(node):
+        shares = _shares(session.scalars(in_order).all(), count_by_source(session, node), limit, offset)
+        few = _few_of(
+            session, node, [source_id for source_id, share in shares.items() if share.cases <= _FEW]
+        )
+        found = []
+        for source_id, share in shares.items():
+            if source_id in few:
+                names = sorted(few[source_id], reverse=descending)
+                found += [case_id for _, case_id in names[share.skip : share.skip + share.take]]
+            else:
+                walked = _walk(session, node, named(), source_id, descending=descending)
+                found += session.scalars(walked.limit(share.take).offset(share.skip or None))
+        return found
+    if offset:
         asked = frame(NEWEST)
         key = by_address(session)
         ordered = select_found(node, asked, Case.id).order_by(*(c.desc() if descending else c for c in key))
         return list(session.scalars(ordered.limit(limit).offset(offset)))
-    by_name, of_case = by_address(session)
-    found: list[int] = []
-    sources = select(Source.id).order_by(by_name.desc() if descending else by_name)
-    for source_id in session.scalars(sources).all():
+    found = []
+    for source_id in session.scalars(in_order).all():
         if len(found) == limit:
             break
-        if known is not None and known.get(source_id, 0) <= offset:
-            offset -= known.get(source_id, 0)
-            continue
-        if known is not None and known[source_id] <= _FEW:
-            names = _few_of(session, node, source_id)
-            names.sort(reverse=descending)
-            ids = [case_id for _, case_id in names[offset : offset + limit - len(found)]]
-        else:
-            asked = frame(NEWEST) if known is None else named()
-            ids = list(
-                session.scalars(
-                    select_found(node, asked, Case.id)
-                    .where(Case.source_id == source_id)
-                    .order_by(of_case.desc() if descending else of_case)
-                    .limit(limit - len(found))
-                    .offset(offset or None)
-                )
-            )
-        found += ids
-        offset = 0
+        walked = _walk(session, node, frame(NEWEST), source_id, descending=descending)
+        found += session.scalars(walked.limit(limit - len(found)))
     return found
+
+
+def _walk(session: Session, node: Node, asked: Frame, source_id: int, *, descending: bool) -> Select[int]:
+    """The cases of a source that a query finds, in order of their names."""
+    _, of_case = by_address(session)
+    cases = select_found(node, asked, Case.id).where(Case.source_id == source_id)
+    return cases.order_by(of_case.desc() if descending else of_case)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What a page has of one source: of so many `cases` that are found, `take` after `skip`."""
+
+    cases: int
+    skip: int
+    take: int
+
+
+def _shares(
+    source_ids: Sequence[int], known: Mapping[int, int], limit: int, offset: int
+) -> dict[int, _Share]:
+    """Source id to its share of a page, for those that have one; `known` is how many of their cases are found."""
+    shares: dict[int, _Share] = {}
+    for source_id in source_ids:
+        cases = known.get(source_id, 0)
+        if limit and cases > offset:
+            take = min(limit, cases - offset)
+            shares[source_id] = _Share(cases, offset, take)
+            limit, offset = limit - take, 0
+        else:
+            offset = max(0, offset - cases)
+    return shares
 
 
 def count_by_source(session: Session, node: Node) -> dict[int, int]:
@@ -81,18 +110,34 @@ def count_by_source(session: Session, node: Node) -> dict[int, int]:
     return {source_id: int(n) for source_id, n in rows}
 
 
-def _few_of(session: Session, node: Node, source_id: int) -> list[tuple[str, int]]:
-    """Name and id of all cases of a source that a query finds which asks for states alone."""
-    over = counted()
-    states = session.scalars(
-        select_found(node, over, StateCount.states).where(StateCount.source_id == source_id).distinct()
-    ).all()
-    found: list[tuple[str, int]] = []
-    for begin in range(0, len(states), _BATCH):
+def _few_of(session: Session, node: Node, source_ids: Sequence[int]) -> dict[int, list[tuple[str, int]]]:
+    """Source id to names and ids of all its cases that a query finds which asks for states alone."""
+    if not source_ids:
+        return {}
+    of_these = StateCount.source_id.in_(source_ids)
+    key = select_found(node, counted(), StateCount.source_id, StateCount.states).where(of_these).distinct()
+    states: dict[int, set[int]] = {source_id: set() for source_id in source_ids}
+    for source_id, packed in session.execute(key):
+        states[source_id].add(packed)
+    found: dict[int, list[tuple[str, int]]] = {source_id: [] for source_id in source_ids}
+    for sources, some in _lookups(states):
         rows = session.execute(
-            select_found(node, named(), Case.name, Case.id).where(
-                Case.source_id == source_id, Case.states.in_(states[begin : begin + _BATCH])
+            select_found(node, named(), Case.source_id, Case.name, Case.id).where(
+                Case.source_id.in_(sources), Case.states.in_(some)
             )
         )
-        found += [(name, case_id) for name, case_id in rows]
+        for source_id, name, case_id in rows:
+            found[source_id].append((name, case_id))
     return found
+
+
+def _lookups(states: Mapping[int, Collection[int]]) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+    """Sources and states to look up together in the index, every source with every state."""
+    of_any = set[int]().union(*states.values())
+    if len(states) * len(of_any) <= _BATCH:
+        yield list(states), sorted(of_any)
+        return
+    for source_id, of_it in states.items():
+        ordered = sorted(of_it)
+        for begin in range(0, len(ordered), _BATCH):
+            yield [source_id], ordered[begin : begin + _BATCH]
