@@ -2,25 +2,20 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, cast, collate, func, select
+from sqlalchemy import ColumnElement, Select, collate, select
 from sqlalchemy.orm import Session
 
 from curation.query import Node
-from db.filters import asks_states_alone, compile_filter
+from db.filters import asks_states_alone, asks_version, class_measured
 from db.models import Case, Source, StateCount
+from db.queries.tallies import count_by_source, few_measured, select_found
 from db.snapshots import NEWEST, Frame, counted, frame, named
 
 # Of so many cases of a source all are looked up and sorted; for more of them the index of names is walked.
 _FEW = 5000
 # A question with a variable per state stays below what either database takes.
 _BATCH = 1000
-
-
-def select_found(node: Node, asked: Frame, *columns: Any) -> Select[Any]:
-    """Columns of the rows of a frame that a query finds."""
-    return select(*columns).select_from(asked.tables).where(compile_filter(node, asked))
 
 
 def by_address(session: Session) -> tuple[ColumnElement[str], ColumnElement[str]]:
@@ -53,8 +48,12 @@ def page_ids(
                 walked = _walk(session, node, named(), source_id, descending=descending)
                 found += session.scalars(walked.limit(share.take).offset(share.skip or None))
         return found
+    if class_id := class_measured(node):
+        rare = few_measured(session, node, class_id, _FEW)
+        if rare is not None:
+            return _in_order(session, rare, descending=descending)[offset : offset + limit]
+    asked = frame(NEWEST) if asks_version(node) else named()
     if offset:
-        asked = frame(NEWEST)
         key = by_address(session)
         ordered = select_found(node, asked, Case.id).order_by(*(c.desc() if descending else c for c in key))
         return list(session.scalars(ordered.limit(limit).offset(offset)))
@@ -62,9 +61,21 @@ def page_ids(
     for source_id in session.scalars(in_order).all():
         if len(found) == limit:
             break
-        walked = _walk(session, node, frame(NEWEST), source_id, descending=descending)
+        walked = _walk(session, node, asked, source_id, descending=descending)
         found += session.scalars(walked.limit(limit - len(found)))
     return found
+
+
+def _in_order(session: Session, case_ids: Sequence[int], *, descending: bool) -> list[int]:
+    """Cases in order of address."""
+    rows: list[tuple[str, str, int]] = []
+    for begin in range(0, len(case_ids), _BATCH):
+        of_these = Case.id.in_(case_ids[begin : begin + _BATCH])
+        columns = select(Source.name, Case.name, Case.id).join(Source, Source.id == Case.source_id)
+        rows += [
+            (source, name, case_id) for source, name, case_id in session.execute(columns.where(of_these))
+        ]
+    return [case_id for *_, case_id in sorted(rows, reverse=descending)]
 
 
 def _walk(session: Session, node: Node, asked: Frame, source_id: int, *, descending: bool) -> Select[int]:
@@ -97,17 +108,6 @@ def _shares(
         else:
             offset = max(0, offset - cases)
     return shares
-
-
-def count_by_source(session: Session, node: Node) -> dict[int, int]:
-    """Source id to how many of its cases a query finds that asks for states alone; those with none are left out."""
-    over = counted()
-    rows = session.execute(
-        select_found(node, over, StateCount.source_id, cast(func.sum(StateCount.cases), BigInteger)).group_by(
-            StateCount.source_id
-        )
-    )
-    return {source_id: int(n) for source_id, n in rows}
 
 
 def _few_of(session: Session, node: Node, source_ids: Sequence[int]) -> dict[int, list[tuple[str, int]]]:

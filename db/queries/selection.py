@@ -17,8 +17,8 @@ from curation.status import Origin, Status
 from db import purged
 from db.filters import asks_states_alone, asks_version, class_measured, is_flagged, is_stale
 from db.models import Case, MaskVersion, Role, Source, Tombstone, VersionKind
-from db.queries.measured import count_measured
-from db.queries.paging import by_address, count_by_source, page_ids, select_found
+from db.queries.paging import by_address, page_ids
+from db.queries.tallies import count_by_source, count_measured, select_found
 from db.saved_queries import resolved
 from db.snapshots import NEWEST, Frame, Snapshot, frame, named
 from db.state_bits import drawn_classes

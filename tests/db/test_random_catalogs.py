@@ -222,19 +222,26 @@ def test_pages_one_after_the_other_are_the_whole_list(
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**32), trees=st.lists(_liver_trees, min_size=5, max_size=5))
+@given(
+    few=st.sampled_from([0, 5000]),
+    seed=st.integers(0, 2**32),
+    trees=st.lists(_liver_trees, min_size=5, max_size=5),
+)
 def test_counts_and_pages_by_measures_follow_whatever_is_written(
-    scratch: Catalog, seed: int, trees: list[Node]
+    scratch: Catalog, few: int, seed: int, trees: list[Node]
 ) -> None:
     r = random.Random(seed)
-    with Session(for_writing(scratch.engine)) as session:
+    with pytest.MonkeyPatch.context() as patch, Session(for_writing(scratch.engine)) as session:
+        patch.setattr(paging, "_FEW", few)
         cases, _ = random_catalog(session, seed)
         for _ in range(2):
             for tree in trees:
                 expected = sorted((c.source, c.name) for c in cases if holds(tree, c, c.versions[-1]))
                 assert queries.count(session, tree) == len(expected), format_query(tree)
-                page = queries.cases(session, tree, limit=3)
-                assert [(row.source, row.name) for row in page] == expected[:3], format_query(tree)
+                for offset in (0, 2):
+                    page = queries.cases(session, tree, limit=3, offset=offset)
+                    names = [(row.source, row.name) for row in page]
+                    assert names == expected[offset : offset + 3], format_query(tree)
             change_catalog(session, r, cases)
         assert [line for line in contradictions(session) if "measures" in line] == []
         session.rollback()
