@@ -10,7 +10,16 @@ from sqlalchemy import delete, insert, update
 from curation.status import Origin
 from db import writes
 from db.catalog import Catalog
-from db.models import Annotation, Case, MaskVersion, Prediction, StateCount, Tombstone, VersionKind
+from db.models import (
+    Annotation,
+    Case,
+    MaskVersion,
+    NewestMeasure,
+    Prediction,
+    StateCount,
+    Tombstone,
+    VersionKind,
+)
 from db.soundness import contradictions
 
 
@@ -116,9 +125,19 @@ def _count_what_is_not(_: dict[str, int]) -> Any:
     return insert(StateCount).values(source_id=1, role="test", states=4, cases=1)
 
 
+def _measure_otherwise(_: dict[str, int]) -> Any:
+    return update(NewestMeasure).where(NewestMeasure.case_id == 1).values(volume_ml=0.7)
+
+
+def _lose_measures(_: dict[str, int]) -> Any:
+    return delete(NewestMeasure).where(NewestMeasure.case_id == 2)
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
+        (_measure_otherwise, "KiTS/a: the measures of liver are not those of its version"),
+        (_lose_measures, "KiTS/b: the measures of liver are not those of its version"),
         (_repack, "KiTS/a@2: its packed class states are not what its annotations say"),
         (_recolour, "KiTS/a: its class states are not those of version 3"),
         (_miscount, "KiTS: 2 train cases have the class states 3, but 7 are counted"),
@@ -138,6 +157,16 @@ def test_a_contradiction_is_named(catalog: Catalog, ids: dict[str, int], damage:
     with catalog.writing() as session:
         session.execute(damage(ids))
     assert _said(catalog) == [f"{said}; restore the catalog from a backup"]
+
+
+@pytest.mark.usefixtures("ids")
+def test_measures_of_a_case_that_is_not_there_are_named(catalog: Catalog) -> None:
+    with catalog.writing() as session:
+        session.execute(update(NewestMeasure).where(NewestMeasure.case_id == 2).values(case_id=99))
+    assert _said(catalog) == [
+        "KiTS/b: the measures of liver are not those of its version; restore the catalog from a backup",
+        "case 99: has measures of liver, which its version does not have; restore the catalog from a backup",
+    ]
 
 
 def test_a_member_without_version_is_named(catalog: Catalog, ids: dict[str, int]) -> None:
