@@ -19,7 +19,8 @@ from db.writes import AnnotationValues, NewVersion
 from pipelines.case_list import CaseFacts, read_case_list
 from pipelines.images import read_images
 from pipelines.incoming import IncomingCase, Measured
-from pipelines.revise import Revision, merge_again
+from pipelines.remarks import Remarks
+from pipelines.revise import Revision, kept, merge_again
 from pipelines.runs import Booking, Outcome, Workbench, map_cases, run
 
 # Cases read from the catalog at a time: with all their classes 100,000 would take gigabytes.
@@ -162,13 +163,18 @@ def rederive(bench: Workbench, request: RederiveRequest) -> Outcome:
         outcome = booking.outcome
         for address, line in work.gone.items():
             booking.refuse(address, line)
+        remarks = Remarks()
         bench.progress.start(f"rederive {request.source}", len(work.cases))
         for done, derived in enumerate(map_cases(bench, _derive, work.jobs(keep=True), len(work.cases)), 1):
             if derived.refused:
                 booking.refuse(derived.address, derived.refused)
             else:
+                if derived.found is not None:
+                    remarks.see(derived.found)
                 booking.add(partial(_write, work, derived, outcome.run_id), derived.address)
             bench.progress.step(done, derived.address)
+        for line in remarks.lines(request.source, work.mapping.name):
+            booking.note(request.source, line)
         booking.flush()
         bench.progress.finish()
         if work.later:
@@ -283,6 +289,7 @@ class _Work:
         protocol = self.listed.get(name, CaseFacts()).looked_for
         if protocol is None:
             protocol = known.looked_for
+        stated = protocol is not None
         if protocol is None and self.mapping.protocol is not None:
             protocol = tuple(sorted(self.mapping.protocol))
         return IncomingCase(
@@ -294,6 +301,7 @@ class _Work:
             protocol,
             self.bench.store,
             replace(known, revision=f"{known.revision} by {known.mapping_name}"),
+            stated,
         )
 
 
@@ -345,8 +353,7 @@ def _derive(job: _Job) -> _Derived:
             return _Derived(job)
         if not job.keep:
             return _Derived(job, found=merged.found, classes=classes)
-        found = replace(merged.found, file_hash=incoming.store.put(merged.file))
-        return _Derived(job, found=found, classes=classes)
+        return _Derived(job, found=kept(merged, incoming.store), classes=classes)
     except StoreUnwritableError:
         raise  # no case's fault, and the same for the next one
     except CurationError as error:

@@ -96,6 +96,7 @@ def _facts(mapping: "LabelMapping") -> dict[str, Any]:
         "protocol": protocol,
         "values": {str(value): _word(target) for value, target in mapping.values.items()},
         "files": dict(mapping.file_patterns),
+        "parts": [{"value": value, "file": name} for value, name in mapping.parts.items()],
         "notes": list(mapping.notes),
     }
 
@@ -118,6 +119,7 @@ def _print(mapping: "LabelMapping") -> None:
         else class_phrase(mapping.protocol) or "nothing"
     )
     patterns = ", ".join(f"{what} {pattern}" for what, pattern in mapping.file_patterns.items())
+    parts = ", ".join(mapping.parts.values())
     source = ", revision ".join(part for part in (mapping.source, mapping.revision) if part)
     for label, text in (
         ("source", source),
@@ -126,6 +128,7 @@ def _print(mapping: "LabelMapping") -> None:
         ("cite", mapping.citation),
         ("order from", mapping.order_from),
         ("files", patterns),
+        ("parts", f"{parts}; of two that claim a voxel, the earlier one has it" if parts else None),
         ("looked for", protocol),
     ):
         if text:
