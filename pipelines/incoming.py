@@ -9,6 +9,7 @@ from curation.errors import CurationError
 from curation.mappings import LabelMapping, drawn_classes
 from curation.merge import Conflict
 from curation.parts import bind, check_names, fitting, is_bound, overlap_conflicts, read_parts
+from curation.protocol import outside_protocol
 from curation.rle import RunLengths
 from curation.sides import map_with_sides
 from curation.status import Finding, Severity
@@ -125,7 +126,9 @@ def _look(job: IncomingCase) -> _Look:
             annotations=ingested_annotations(facts, mask.looked_for),
             reserved=dict(facts.reserved),
             conflicts=conflict_values(mask.overlaps, mask.geometry.voxel_ml),
-            findings=facts.findings + mask.findings,
+            findings=facts.findings
+            + mask.findings
+            + outside_protocol(mask.runs.voxels(), job.protocol, mask.geometry.voxel_ml),
             voxel_hash=voxel_hash,
             unfiled=mask.unfiled,
         )

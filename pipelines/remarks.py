@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from curation.labels import BY_ID
+from curation.protocol import OUTSIDE_PROTOCOL
 from pipelines.folders import CaseFiles
 from pipelines.incoming import Measured
 
@@ -20,6 +21,8 @@ class Remarks:
     passed_over_in: int = 0
     unfiled: Counter[str] = field(default_factory=Counter)
     unfiled_in: int = 0
+    outside: Counter[str] = field(default_factory=Counter)
+    outside_in: int = 0
 
     def see_files(self, cases: Iterable[CaseFiles]) -> None:
         """Notice the files that nobody asked for in folders with one file per class."""
@@ -31,6 +34,9 @@ class Remarks:
         """Notice what is to be told of one case that gets a version."""
         self.unfiled.update(BY_ID[class_id].name for class_id in measured.unfiled)
         self.unfiled_in += bool(measured.unfiled)
+        outside = {f.class_id for f in measured.findings if f.check == OUTSIDE_PROTOCOL}
+        self.outside.update(BY_ID[class_id].name for class_id in outside if class_id is not None)
+        self.outside_in += bool(outside)
 
     def lines(self, source: str, mapping: str) -> Iterator[str]:
         """The lines to be noted at the end of the run."""
@@ -47,6 +53,12 @@ class Remarks:
                 f"{source}: classes that the protocol names have no file in {_cases(self.unfiled_in)} "
                 f"({_counted(self.unfiled)}) and are missing there, not absent; if they were looked for, say so in "
                 "the column 'classes' of --cases"
+            )
+        if self.outside:
+            yield (
+                f"{source}: classes are drawn that the protocol does not name, in {_cases(self.outside_in)} "
+                f"({_counted(self.outside)}); the voxels count, but one of the two is wrong: "
+                f"`maskledger quality --check {OUTSIDE_PROTOCOL}` lists them with what to do"
             )
 
 

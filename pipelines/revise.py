@@ -12,6 +12,7 @@ from curation.labels import BY_ID, CLASS_IDS, UNRESOLVED, UNRESOLVED_BY_VALUE
 from curation.mappings import LabelMapping
 from curation.merge import REVISION, Conflict, merge
 from curation.parts import is_bound, joined, reordered
+from curation.protocol import outside_protocol
 from curation.rle import RunLengths, overlay
 from curation.sides import map_with_sides
 from curation.status import Evidence, Origin, Status, statuses
@@ -222,13 +223,19 @@ def _merged(
         changes = diff(masks.stored, runs)
     facts = examine(runs, geometry)
     stored, voxel_hash = encode_and_hash(runs, geometry)
+    annotations = _annotations(job, read, facts, answers, settled, same)
+    # Of what the source drew and a person overruled there is nothing to be said any more.
+    stands = {row.class_id for row in annotations if row.origin is Origin.ORIGINAL} | facts.reserved.keys()
+    drawn = {value: voxels for value, voxels in theirs.voxels().items() if value in stands}
     found = Measured(
         incoming,
         geometry=geometry,
-        annotations=_annotations(job, read, facts, answers, settled, same),
+        annotations=annotations,
         reserved=dict(facts.reserved),
         conflicts=conflict_values(joined(conflicts, read.overlaps), geometry.voxel_ml),
-        findings=facts.findings + read.findings,
+        findings=facts.findings
+        + read.findings
+        + outside_protocol(drawn, incoming.protocol, geometry.voxel_ml),
         incoming_hash=hashlib.sha256(data).hexdigest(),
         voxel_hash=voxel_hash,
         message=message,
