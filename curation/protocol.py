@@ -47,6 +47,6 @@ def _finding(class_id: int, title: str, drawn_ml: float) -> Finding:
         drawn_ml,
         0.0,
         f"{title} is drawn, {drawn_ml:.2f} ml, but the protocol does not name it, so that 0 ml are expected; the "
-        "voxels count. If it was looked for, name it in the protocol (`maskledger source rederive`, or the column 'classes' "
-        "of --cases); if not, see whether the mapping reads its value wrongly.",
+        "voxels count. If it was looked for, name it in the protocol (`maskledger source rederive`, or the column "
+        "'classes' of --cases); if not, see whether the mapping reads its value wrongly.",
     )

@@ -24,6 +24,9 @@ JobsOption = Annotated[
 CaseArgument = Annotated[
     str, typer.Argument(metavar="CASE", help="SOURCE/NAME[@N], or NAME where it is unique.")
 ]
+QueryArgument = Annotated[
+    str, typer.Argument(metavar="QUERY", help='E.g. "missing pancreas and has tumor"; empty: all cases.')
+]
 ProfileOption = Annotated[
     str, typer.Option("--profile", help="paper, quick, another built-in profile, or FILE.toml.")
 ]
