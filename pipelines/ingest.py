@@ -14,7 +14,7 @@ from curation.mappings import LabelMapping
 from db import case_files, ingest_state, purged, standing, writes
 from db.models import Role, VersionKind
 from db.writes import NewVersion
-from pipelines.case_list import CaseFacts, read_case_list
+from pipelines.case_list import CaseFacts, read_case_list, unknown_cases
 from pipelines.folders import CaseFiles, book_foreign, find_cases, find_part_cases
 from pipelines.images import read_images
 from pipelines.incoming import IncomingCase, Measured, measure
@@ -62,11 +62,10 @@ def ingest(bench: Workbench, request: IngestRequest) -> Outcome:
         files = find_part_cases(request.labels, request.images, parts, patterns.get("image"))
     if not files:
         files = find_cases(request.labels, request.images, patterns.get("mask"), patterns.get("image"))
-    listed = read_case_list(request.cases) if request.cases else {}
-    if unknown := sorted(listed.keys() - {case.name for case in files}):
-        shown = ", ".join(unknown[:5]) + (" …" if len(unknown) > 5 else "")
+    listed = read_case_list(request.cases, request.source) if request.cases else {}
+    if unknown := listed.keys() - {case.name for case in files}:
         raise UsageError(
-            f"{request.cases}: {len(unknown)} cases have no file here: {shown}; correct the column 'case'"
+            f"{request.cases}: no file here is of {unknown_cases(listed, unknown)}; correct the column 'case'"
         )
     parameters = {
         "source": request.source,

@@ -17,7 +17,7 @@ from db.ingest_state import REDERIVE, KnownCase, KnownRevision
 from db.models import VersionKind
 from db.store import StoreUnwritableError
 from db.writes import AnnotationValues, NewVersion
-from pipelines.case_list import CaseFacts, read_case_list
+from pipelines.case_list import CaseFacts, read_case_list, unknown_cases
 from pipelines.images import read_images
 from pipelines.incoming import IncomingCase, Measured
 from pipelines.remarks import Remarks
@@ -236,7 +236,7 @@ class _Work:
 
     def __init__(self, bench: Workbench, request: RederiveRequest) -> None:
         self.bench, self.request = bench, request
-        self.listed = read_case_list(request.cases) if request.cases else {}
+        self.listed = read_case_list(request.cases, request.source) if request.cases else {}
         with bench.catalog.reading() as session:
             self.revision = _find_revision(session, request)
             known = ingest_state.known_cases(session, self.revision.source_id)
@@ -245,11 +245,10 @@ class _Work:
         of_it = {name: case for name, case in known.items() if self.revision.id in case.seen}
         on_it = {name: case for name, case in sorted(of_it.items()) if case.revision_id == self.revision.id}
         self.later = len(of_it) - len(on_it)
-        if unknown := sorted(self.listed.keys() - on_it.keys() - purged_cases.keys()):
-            shown = ", ".join(unknown[:5]) + (" …" if len(unknown) > 5 else "")
+        if unknown := self.listed.keys() - on_it.keys() - purged_cases.keys():
             raise UsageError(
-                f"{request.cases}: {len(unknown)} cases have no mask that stands on revision "
-                f"'{self.revision.name}' of {request.source}: {shown}; correct the column 'case'"
+                f"{request.cases}: no mask stands on revision '{self.revision.name}' of {request.source} for "
+                f"{unknown_cases(self.listed, unknown)}; correct the column 'case'"
             )
         # A purge also takes out of the books what came in and under which revision: these are all of the source's.
         self.purged = len(purged_cases)

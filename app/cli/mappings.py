@@ -1,12 +1,11 @@
 """Commands on source mappings: which come along, and what one of them says."""
 
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.common import JsonOption, load_mapping, print_json, print_table
+from app.cli.common import JsonOption, load_mapping, mapping_text, print_json, print_table
 
 if TYPE_CHECKING:
     from curation.mappings import LabelMapping
@@ -74,7 +73,7 @@ def show_mapping(
     if as_json:
         print_json(_facts(mapping))
     elif as_toml:
-        text = Path(name).read_text(encoding="utf-8") if name.endswith(".toml") else builtin_text(name)
+        text = mapping_text(name) if name.endswith(".toml") else builtin_text(name)
         print(text, end="")
     else:
         _print(mapping)

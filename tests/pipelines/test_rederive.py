@@ -176,7 +176,7 @@ def test_a_case_list_changes_statuses_alone_and_makes_no_pseudo_label_stale(coho
     rederive(cohort, REQUEST)
     assert of(cohort, GALLBLADDER)[0] is Status.ABSENT
     (tmp_path / "cases.csv").write_text("case,classes\nZ,liver\n")
-    with pytest.raises(UsageError, match="1 cases have no mask that stands on revision '1' of S: Z"):
+    with pytest.raises(UsageError, match=r"no mask stands on revision '1' of S for 1 case: Z \(line 2\)"):
         plan(cohort, request)
 
 
