@@ -77,13 +77,13 @@ def test_a_folder_and_a_file_that_is_not_there_are_refused(tmp_path):
         read_case_list(tmp_path / "nope.csv", "S")
 
 
-def test_200_000_lines_are_read_in_seconds(tmp_path):
-    rows = "".join(f"case_{n:06},P{n // 2},train,CC BY 4.0,liver spleen\n" for n in range(200_000))
+def test_50_000_lines_are_read_in_a_moment(tmp_path):
+    rows = "".join(f"case_{n:06},P{n // 2},train,CC BY 4.0,liver spleen\n" for n in range(50_000))
     begin = time.process_time()
     facts = read(tmp_path, f"case,patient,role,licence,classes\n{rows}".encode())
-    assert time.process_time() - begin < 10
-    assert (len(facts), facts["case_199999"].line, facts["case_199999"].patient) == (
-        200_000,
-        200_001,
-        "P99999",
+    assert time.process_time() - begin < 3  # it takes 0.4 s
+    assert (len(facts), facts["case_049999"].line, facts["case_049999"].patient) == (
+        50_000,
+        50_001,
+        "P24999",
     )
