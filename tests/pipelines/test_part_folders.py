@@ -62,8 +62,8 @@ def test_a_folder_is_one_mask_overlaps_are_booked_and_a_changed_file_is_a_revisi
     assert first.noted == [
         "Parts: in 1 case files were passed over that [parts] of mapping 'parts' does not name, 1 in all: "
         "rib_left_1.nii.gz; name there what is wanted",
-        "Parts: classes are drawn that the protocol does not name, in 1 case (tumor in 1); the voxels count, but one of "
-        "the two is wrong: `maskledger quality --check outside_protocol` lists them with what to do",
+        "Parts: classes are drawn that the protocol does not name, in 1 case (tumor in 1); the voxels count, but "
+        "one of the two is wrong: `maskledger quality --check outside_protocol` lists them with what to do",
     ]
     empty, odd_grid = sorted(first.refused)
     assert "s0012/segmentations: holds no file that [parts]" in empty
