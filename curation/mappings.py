@@ -31,6 +31,7 @@ _TEXT_KEYS = ("name", "title", "source", "revision", "publisher", "licence", "ci
 _MAX_LENGTH = {"name": 200, "source": 200, "revision": 100, "licence": 200}
 _KEYS = (*_TEXT_KEYS, "notes", "protocol", "values", "files", "parts")
 _FILE_KEYS = ("mask", "image")
+_PRIORITY = "priority"
 _FEW = 3  # organs left out, named one by one where the others go without saying
 _VALUE_OR_RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 _TOML_LINE = re.compile(r"(?P<said>.*) \(at line (?P<line>\d+), column \d+\)")
@@ -50,7 +51,8 @@ class LabelMapping:
     that the annotators looked for, both sides of a pair where the file names a pair; None if nobody stated
     them. `file_patterns` ("mask", "image") say where a case's files lie, with `{case}` for its name. `order_from`
     is the publisher's document that the order of the values was read in. `parts`: where a case has one file per
-    class, the name of each file by the value that its voxels get.
+    class, the name of each file, or a pattern of names with ``*``, by the value that its voxels get; of two files
+    that claim a voxel, the one that comes earlier here has it.
     """
 
     name: str
@@ -106,8 +108,9 @@ def parse_mapping(text: str, filename: str) -> LabelMapping:
     class name or alias, ``kidney`` or ``adrenal`` (no side known), ``background`` or ``ignore``. ``protocol``
     lists class words, pairs, or groups (``organ``); it may name classes that no value stands for, which are
     then known to be absent everywhere. ``[files]`` may give patterns for mask and image. ``[parts]`` takes values
-    to names of files (``5 = "liver.nii.gz"``), of which a case may have a folder instead of one mask; of two that
-    claim a voxel, the lower value has it.
+    to names of files (``5 = "liver.nii.gz"``, ``1 = "lesion_*.nii.gz"``), of which a case may have a folder instead
+    of one mask. Of two that claim a voxel, the one whose class stands earlier in its ``priority`` has it; what
+    is not in it comes after, the lower value first.
 
     Raises:
         MappingError: What is wrong, in which line, and the nearest word that would be right.
@@ -139,10 +142,11 @@ def apply_mapping(runs: RunLengths, mapping: LabelMapping, filename: str) -> Run
     return runs.remap({value: mapping.values[value] for value in voxels})
 
 
-def drawn_classes(mapping: LabelMapping) -> frozenset[int]:
-    """The class ids that the mapping's values can give a mask; both sides where a value stands for a pair."""
+def drawn_classes(mapping: LabelMapping, values: Collection[int] | None = None) -> frozenset[int]:
+    """The class ids that the mapping's values, or some of them, can give a mask; both sides of a pair without one."""
     drawn: set[int] = set()
-    for target in mapping.values.values():
+    for value in mapping.values if values is None else values:
+        target = mapping.values.get(value, BACKGROUND)
         if target in UNRESOLVED_BY_VALUE:
             drawn.update(UNRESOLVED_BY_VALUE[target].sides)
         elif target in BY_ID:
@@ -269,13 +273,16 @@ class _MappingFile:
                 )
         return dict(files)
 
-    def _parts(self, values: Collection[int]) -> dict[int, str]:
+    def _parts(self, values: Mapping[int, int]) -> dict[int, str]:
+        """Files by value, in order of priority."""
         parts = self._table.get("parts", {})
         if not isinstance(parts, dict):
             said = f'parts = {parts!r} is not a table; write [parts] and below it 1 = "liver.nii.gz"'
             raise self._refused(said, self._line("parts"))
         named: dict[int, str] = {}
         for key, name in parts.items():
+            if key == _PRIORITY:
+                continue
             line = self._line(key, "parts")
             if not key.isdecimal() or int(key) not in values or int(key) in named:
                 raise self._refused(f"'{key}' in [parts] is not a value of [values], once", line)
@@ -290,7 +297,29 @@ class _MappingFile:
             if name in named.values():
                 raise self._refused(f"'{name}' stands twice in [parts]; keep one of the two", line)
             named[int(key)] = name
-        return named
+        rank = self._priority({values[number] for number in named})
+        return {
+            number: named[number]
+            for number in sorted(named, key=lambda number: (rank.get(values[number], len(rank)), number))
+        }
+
+    def _priority(self, drawn: Collection[int]) -> dict[int, int]:
+        """Stored values to their place in the ``priority`` of ``[parts]``; `drawn`: those that a file stands for."""
+        words = self._table.get("parts", {}).get(_PRIORITY, [])
+        example = 'a list of classes in quotes, e.g. priority = ["tumor", "pancreas"]'
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise self._refused(f"priority = {words!r} is not {example}", self._line(_PRIORITY, "parts"))
+        rank: dict[int, int] = {}
+        for word in words:
+            line = self._places.line_of_word(word, _PRIORITY, "parts")
+            target = self._target(word, line)
+            if target in rank:
+                raise self._refused(f"'{word}' stands twice in priority; keep one of the two", line)
+            if target not in drawn:
+                said = f"'{word}' in priority is what no file of [parts] is read as; name a class that has a file"
+                raise self._refused(said, line)
+            rank[target] = len(rank)
+        return rank
 
     def _values(self) -> dict[int, int]:
         table = self._table.get("values")

@@ -4,8 +4,9 @@ import io
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -29,23 +30,26 @@ class Parts:
 
     Attributes:
         geometry: The one grid that they all lie on.
-        runs: The number of the file that has each voxel; of two files that claim one, the lower.
+        runs: The number of the file that has each voxel; of two files that claim one, the one that was bound first.
         overlaps: Numbers of the file that has a voxel and of one that claims it, too, to how many voxels.
-        names: Number to file name.
+        names: File name to number; several files may share one.
     """
 
     geometry: Geometry
     runs: RunLengths
     overlaps: Mapping[tuple[int, int], int]
-    names: Mapping[int, str]
+    names: Mapping[str, int]
 
 
-def bind(files: Mapping[int, tuple[str, bytes]]) -> bytes:
-    """Files, by number with their names, as one archive: the same files always give the same bytes."""
+def bind(files: Iterable[tuple[int, str, bytes]]) -> bytes:
+    """Files, as number, name and bytes, as one archive: the same files in the same order always give the same bytes.
+
+    Their order is their priority, so that whoever reads the archive lays them over one another in the same way.
+    """
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         archive.comment = _MARK
-        for number, (name, data) in sorted(files.items()):
+        for number, name, data in files:
             member = zipfile.ZipInfo(f"{number}/{name}", _NO_TIME)
             # Else it says on which system it was made.
             member.create_system = 0
@@ -58,42 +62,60 @@ def is_bound(data: bytes) -> bool:
     return data.startswith(b"PK") and data.endswith(_MARK)
 
 
+def reordered(data: bytes, parts: Mapping[int, str], filename: str) -> bytes:
+    """What `bind` made with its files in another order of priority; the very same bytes where they are in it.
+
+    Args:
+        data: The archive.
+        parts: Numbers in order of priority. A number that is not among them comes last.
+        filename: What errors call it.
+
+    Raises:
+        MaskFileError: The archive is damaged.
+    """
+    rank = {number: at for at, number in enumerate(parts)}
+    files = _members(data, filename)
+    wanted = sorted(files, key=lambda file: (rank.get(file[0], len(rank)), file[0], file[1]))
+    return data if wanted == files else bind(wanted)
+
+
+def fitting(name: str, parts: Mapping[int, str]) -> list[int]:
+    """The numbers whose file a name is: a name in full goes before patterns, of which several may fit."""
+    exact = [number for number, wanted in parts.items() if wanted == name]
+    return exact or [number for number, wanted in parts.items() if "*" in wanted and _pattern(wanted)(name)]
+
+
 def read_parts(data: bytes, filename: str) -> Parts:
     """Read what `bind` made as one mask.
 
     Raises:
         CurationError: A file cannot be read, is not a mask of one class, or lies on another grid than the first.
     """
-    read: dict[int, tuple[str, Geometry, RunLengths]] = {}
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for member in archive.namelist():
-                known = _MEMBER.fullmatch(member)
-                if known is None:
-                    raise MaskFileError(f"{filename}: holds '{member}', which is no file of one class")
-                read[int(known[1])] = (known[2], *_one_class(archive.read(member), f"{filename}/{known[2]}"))
-    except zipfile.BadZipFile as error:
-        raise MaskFileError(
-            f"{filename}: {error}; `maskledger verify` tells what is damaged in the store"
-        ) from error
+    read = [
+        (number, name, *_one_class(part, f"{filename}/{name}"))
+        for number, name, part in _members(data, filename)
+    ]
     if not read:
         raise MaskFileError(f"{filename}: holds no file of one class")
-    (first, geometry, _), *others = read.values()
-    for name, other, _ in others:
+    (_, first, geometry, _), *others = read
+    for _, name, other, _ in others:
         if difference := geometry.difference(other):
             raise GridError(
                 f"{filename}: {first} and {name} do not lie on one grid: {difference}; "
                 "resample one to the other's grid"
             )
-    runs, overlaps = combine({number: part for number, (_, _, part) in read.items()})
-    return Parts(geometry, runs, overlaps, {number: name for number, (name, _, _) in read.items()})
+    runs, overlaps = combine([(number, part) for number, _, _, part in read])
+    return Parts(geometry, runs, overlaps, {name: number for number, name, _, _ in read})
 
 
-def combine(parts: Mapping[int, RunLengths]) -> tuple[RunLengths, dict[tuple[int, int], int]]:
-    """Lay masks of one class each over one another; where two claim a voxel, the lower number has it.
+def combine(
+    parts: Sequence[tuple[int, RunLengths]],
+) -> tuple[RunLengths, dict[tuple[int, int], int]]:
+    """Lay masks of one class each over one another; where two claim a voxel, the earlier one has it.
 
     Args:
-        parts: Number to mask, of one shape; at least one. Whatever is not 0 belongs to the class.
+        parts: Number and mask, of one shape; at least one. Whatever is not 0 belongs to the class. Masks of one
+            number are parts of one structure and do not contest each other.
 
     Returns:
         The mask of numbers, and (number that has it, number that claims it, too) to voxels.
@@ -101,13 +123,13 @@ def combine(parts: Mapping[int, RunLengths]) -> tuple[RunLengths, dict[tuple[int
     Raises:
         GridError: The shapes differ.
     """
-    (number, first), *others = sorted(parts.items())
+    (number, first), *others = parts
     runs = _numbered(first, number)
     overlaps: Counter[tuple[int, int]] = Counter()
     for number, part in others:
         joint = overlay(runs, _numbered(part, number))
         has, claims = joint.a.astype(np.int64), joint.b.astype(np.int64)
-        twice = (has != BACKGROUND) & (claims != BACKGROUND)
+        twice = (has != BACKGROUND) & (claims != BACKGROUND) & (has != number)
         for holder, voxels in zip(
             has[twice].tolist(), (joint.stop - joint.start)[twice].tolist(), strict=True
         ):
@@ -143,12 +165,34 @@ def check_names(parts: Parts, wanted: Mapping[int, str], filename: str) -> None:
     Raises:
         CurationError: Which file, and both numbers.
     """
-    for number, name in parts.names.items():
-        if wanted.get(number) != name:
+    for name, number in parts.names.items():
+        if number not in fitting(name, wanted):
             raise CurationError(
                 f"{filename}: {name} came in as number {number}, and the mapping has "
                 f"{wanted.get(number, 'no file')} there; keep the numbers in [parts]"
             )
+
+
+@cache
+def _pattern(wanted: str) -> Callable[[str], object]:
+    return re.compile(".*".join(map(re.escape, wanted.split("*")))).fullmatch
+
+
+def _members(data: bytes, filename: str) -> list[tuple[int, str, bytes]]:
+    """Number, name and bytes of the files in an archive, in its order."""
+    files = []
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for member in archive.namelist():
+                known = _MEMBER.fullmatch(member)
+                if known is None:
+                    raise MaskFileError(f"{filename}: holds '{member}', which is no file of one class")
+                files.append((int(known[1]), known[2], archive.read(member)))
+    except zipfile.BadZipFile as error:
+        raise MaskFileError(
+            f"{filename}: {error}; `maskledger verify` tells what is damaged in the store"
+        ) from error
+    return files
 
 
 def _numbered(part: RunLengths, number: int) -> RunLengths:

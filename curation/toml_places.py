@@ -66,9 +66,9 @@ class TomlPlaces:
         """The line of a table's ``[header]``; None if it has none."""
         return self._tables.get(table)
 
-    def line_of_word(self, word: str, key: str) -> int | None:
-        """The line of a quoted word in what a top-level key is set to; the key's own if it is not found there."""
-        start = next(iter(self.lines_of(key)), None)
+    def line_of_word(self, word: str, key: str, table: str = "") -> int | None:
+        """The line of a quoted word in what a table's key is set to; the key's own if it is not found there."""
+        start = next(iter(self.lines_of(key, table)), None)
         if start is None:
             return None
         others = [place.line for place in self.keys if place.line > start]

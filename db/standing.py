@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from functools import cache
+from typing import cast
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
+from curation.protocol import OUTSIDE_PROTOCOL
 from curation.status import Status
 from db.models import (
     Annotation,
     Decision,
+    FindingRow,
     MaskVersion,
     Prediction,
     PredictionPart,
@@ -30,6 +33,16 @@ def accepted_classes(session: Session, version_ids: Sequence[int]) -> dict[int, 
 def stale_classes(session: Session, version_ids: Sequence[int]) -> dict[int, frozenset[int]]:
     """Version id to its classes that stand on a prediction or version since revised or retracted."""
     return _classes(session, version_ids, _stale())
+
+
+def outside_protocol(session: Session, version_ids: Sequence[int]) -> dict[int, frozenset[int]]:
+    """Version id to its classes of which a finding, open or not, says that they are drawn outside the protocol."""
+    statement = select(FindingRow.version_id, FindingRow.class_id).where(
+        FindingRow.version_id.in_(bindparam("versions", expanding=True)),
+        FindingRow.check == OUTSIDE_PROTOCOL,
+    )
+    # This check is always of a class, never of the whole mask.
+    return _classes(session, version_ids, cast("Select[int, int]", statement))
 
 
 def class_is_accepted(a: Annotations, case_id: InstrumentedAttribute[int]) -> Condition:

@@ -2,12 +2,13 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from curation.errors import UsageError
 from curation.formats import ForeignFiles, foreign_files, format_of_name
+from curation.parts import fitting
 from pipelines.runs import Booking
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -22,11 +23,15 @@ PARTS_FOLDER = "segmentations"
 
 @dataclass
 class CaseFiles:
-    """The files of one case; more than one mask or image is for the caller to refuse."""
+    """The files of one case; more than one mask or image is for the caller to refuse.
+
+    `passed_over`: names of the volumes in a folder with one file per class that the mapping does not name.
+    """
 
     name: str
     masks: list[Path] = field(default_factory=list)
     images: list[Path] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
 
 
 def volume_stem(path: Path) -> str | None:
@@ -145,24 +150,32 @@ def find_cases(
 
 
 def find_part_cases(
-    labels: Path, images: Path | None, names: Collection[str], image_pattern: str | None = None
+    labels: Path, images: Path | None, parts: Mapping[int, str], image_pattern: str | None = None
 ) -> list[CaseFiles]:
     """Pair folders that hold one file per class with images; none where no folder holds a file of these names.
 
-    The folder names the case; of one called ``segmentations``, the folder above it does.
+    The folder names the case; of one called ``segmentations``, the folder above it does. `parts` are names of files
+    or patterns of names, as in `curation.mappings.LabelMapping`.
     """
     if not labels.is_dir():
         return []
-    found = [
-        folder for folder, there in _walk(labels) if folder.name == PARTS_FOLDER or set(names) & set(there)
-    ]
-    if not any((folder / name).is_file() for folder in found for name in names):
+    found: dict[Path, list[str]] = {}
+    named = False
+    for folder, there in _walk(labels):
+        seen = [name for name in there if not name.startswith(".")]
+        ours = {name for name in seen if fitting(name, parts)}
+        if ours or folder.name == PARTS_FOLDER:
+            named = named or bool(ours)
+            found[folder] = sorted(name for name in seen if name not in ours and volume_stem(Path(name)))
+    if not named:
         return []
     cases: dict[str, CaseFiles] = {}
     for folder in sorted(found):
         here = folder.absolute()
         name = here.parent.name if here.name == PARTS_FOLDER else here.name
-        cases.setdefault(name, CaseFiles(name)).masks.append(folder)
+        case = cases.setdefault(name, CaseFiles(name))
+        case.masks.append(folder)
+        case.passed_over += found[folder]
     if images:
         volumes = [path for path in list_volumes(images, "images") if path.parent not in found]
         for path, name in _images(volumes, images, image_pattern, mixed=False):

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curation.errors import CurationError
-from curation.mappings import LabelMapping
+from curation.mappings import LabelMapping, drawn_classes
 from curation.merge import Conflict
-from curation.parts import bind, check_names, is_bound, overlap_conflicts, read_parts
+from curation.parts import bind, check_names, fitting, is_bound, overlap_conflicts, read_parts
+from curation.protocol import outside_protocol
 from curation.rle import RunLengths
 from curation.sides import map_with_sides
 from curation.status import Finding, Severity
@@ -21,7 +22,10 @@ from pipelines.annotate import conflict_values, examine, ingested_annotations, n
 
 @dataclass(frozen=True)
 class IncomingCase:
-    """The files of one case, and what is known of it. `protocol`: class ids looked for, None if nobody said."""
+    """The files of one case, and what is known of it.
+
+    `protocol`: class ids looked for, None if nobody said; `stated`: it was said of this very case, not of its source.
+    """
 
     name: str
     mask: Path | None
@@ -31,6 +35,7 @@ class IncomingCase:
     protocol: tuple[int, ...] | None
     store: Store
     known: KnownCase | None
+    stated: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ class Measured:
     """What a worker found out about one case.
 
     One of these holds: `refused` says why not; `unchanged`; `changed`, a known case whose mask is another one
-    than before and has still to be merged; else the rest is a version to be written.
+    than before and has still to be merged; else the rest is a version to be written. `unfiled`: classes of the
+    source's protocol that are not taken for looked for, because the case has none of their files.
     """
 
     job: IncomingCase
@@ -55,20 +61,24 @@ class Measured:
     voxel_hash: str | None = None
     message: str = ""
     note: str | None = None
+    unfiled: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class ReadMask:
     """A mask file as read: stored values on its grid; `findings`: where a side rests on the header alone.
 
-    `raw`: the file's own label values. `overlaps`: where a case has one file per class, what two of them claim.
+    `raw`: the file's own label values. `looked_for`: class ids, None if nobody said. Where a case has one file per
+    class, `overlaps` is what two of them claim, and `unfiled` what was not looked for because it has no file.
     """
 
     geometry: Geometry
     raw: RunLengths
     runs: RunLengths
     findings: tuple[Finding, ...]
+    looked_for: tuple[int, ...] | None
     overlaps: tuple[Conflict, ...] = ()
+    unfiled: frozenset[int] = frozenset()
 
 
 def measure(jobs: Sequence[IncomingCase]) -> list[Measured]:
@@ -113,11 +123,14 @@ def _look(job: IncomingCase) -> _Look:
         found = Measured(
             job,
             geometry=mask.geometry,
-            annotations=ingested_annotations(facts, job.protocol),
+            annotations=ingested_annotations(facts, mask.looked_for),
             reserved=dict(facts.reserved),
             conflicts=conflict_values(mask.overlaps, mask.geometry.voxel_ml),
-            findings=facts.findings + mask.findings,
+            findings=facts.findings
+            + mask.findings
+            + outside_protocol(mask.runs.voxels(), job.protocol, mask.geometry.voxel_ml),
             voxel_hash=voxel_hash,
+            unfiled=mask.unfiled,
         )
         return _Look(found, (data, stored))
     except (CurationError, OSError) as error:
@@ -141,40 +154,52 @@ def read_mask(job: IncomingCase, data: bytes, *, named: str | None = None) -> Re
     """
     filename = named or str(job.mask)
     overlaps: tuple[Conflict, ...] = ()
+    unfiled: frozenset[int] = frozenset()
     if is_bound(data):
         parts = read_parts(data, filename)
-        check_names(parts, job.mapping.parts or parts.names, filename)
+        if job.mapping.parts:
+            check_names(parts, job.mapping.parts, filename)
         overlaps = overlap_conflicts(parts.overlaps, job.mapping.values)
+        if job.protocol is not None and not job.stated:
+            without_file = drawn_classes(job.mapping) - drawn_classes(job.mapping, parts.names.values())
+            unfiled = without_file.intersection(job.protocol)
         geometry, raw = parts.geometry, parts.runs
     else:
         geometry, raw = decode_mask(data, filename)
     sided = map_with_sides(raw, job.mapping, geometry, filename)
     _check_image(job, geometry)
     # Why something has no side `examine` says of every version; that a side had no witness shows only here.
-    return ReadMask(
-        geometry, raw, sided.runs, tuple(f for f in sided.findings if f.severity is Severity.INFO), overlaps
-    )
+    witness = tuple(f for f in sided.findings if f.severity is Severity.INFO)
+    looked_for = None if job.protocol is None else tuple(c for c in job.protocol if c not in unfiled)
+    return ReadMask(geometry, raw, sided.runs, witness, looked_for, overlaps, unfiled)
 
 
 def mask_bytes(mask: Path, mapping: LabelMapping) -> bytes:
     """A mask file's bytes; of a folder with one file per class, those that the mapping names, bound together.
 
     Raises:
-        CurationError: The folder holds none of them.
+        CurationError: The folder holds none of them, or a file is of two entries of the mapping.
     """
     if not mask.is_dir():
         return mask.read_bytes()
-    files = {
-        number: (name, (mask / name).read_bytes())
-        for number, name in mapping.parts.items()
-        if (mask / name).exists()
-    }
-    if not files:
+    numbers: dict[str, int] = {}
+    for path in mask.iterdir():
+        found = [] if path.name.startswith(".") else fitting(path.name, mapping.parts)
+        if len(found) > 1:
+            patterns = " and ".join(f"{number} = '{mapping.parts[number]}'" for number in found)
+            raise CurationError(
+                f"{path}: fits {patterns} in [parts] of mapping '{mapping.name}'; name it in full in one of them"
+            )
+        if found:
+            numbers[path.name] = found[0]
+    if not numbers:
         raise CurationError(
             f"{mask}: holds no file that [parts] of mapping '{mapping.name}' names, such as "
             f"{next(iter(mapping.parts.values()))}; give the mapping that names its files"
         )
-    return bind(files)
+    rank = {number: at for at, number in enumerate(mapping.parts)}
+    names = sorted(numbers, key=lambda name: (rank[numbers[name]], name))
+    return bind((numbers[name], name, (mask / name).read_bytes()) for name in names)
 
 
 def decode_incoming(data: bytes, filename: str) -> tuple[Geometry, RunLengths]:

@@ -14,10 +14,11 @@ from curation.mappings import LabelMapping
 from db import case_files, ingest_state, purged, standing, writes
 from db.models import Role, VersionKind
 from db.writes import NewVersion
-from pipelines.case_list import CaseFacts, read_case_list
+from pipelines.case_list import CaseFacts, read_case_list, unknown_cases
 from pipelines.folders import CaseFiles, book_foreign, find_cases, find_part_cases
 from pipelines.images import read_images
 from pipelines.incoming import IncomingCase, Measured, measure
+from pipelines.remarks import Remarks
 from pipelines.revise import Revision, revise
 from pipelines.runs import Booking, Outcome, Workbench, map_cases, run
 
@@ -57,15 +58,14 @@ def ingest(bench: Workbench, request: IngestRequest) -> Outcome:
     patterns = request.mapping.file_patterns
     files: list[CaseFiles] = []
     if request.labels and request.mapping.parts:
-        names = request.mapping.parts.values()
-        files = find_part_cases(request.labels, request.images, list(names), patterns.get("image"))
+        parts = request.mapping.parts
+        files = find_part_cases(request.labels, request.images, parts, patterns.get("image"))
     if not files:
         files = find_cases(request.labels, request.images, patterns.get("mask"), patterns.get("image"))
-    listed = read_case_list(request.cases) if request.cases else {}
-    if unknown := sorted(listed.keys() - {case.name for case in files}):
-        shown = ", ".join(unknown[:5]) + (" …" if len(unknown) > 5 else "")
+    listed = read_case_list(request.cases, request.source) if request.cases else {}
+    if unknown := listed.keys() - {case.name for case in files}:
         raise UsageError(
-            f"{request.cases}: {len(unknown)} cases have no file here: {shown}; correct the column 'case'"
+            f"{request.cases}: no file here is of {unknown_cases(listed, unknown)}; correct the column 'case'"
         )
     parameters = {
         "source": request.source,
@@ -77,6 +77,7 @@ def ingest(bench: Workbench, request: IngestRequest) -> Outcome:
     with run(bench, "ingest", parameters, key=request.source, total=len(files)) as booking:
         book_foreign(booking, request.labels, request.images)
         taking = _Taking(bench, request, listed, booking)
+        taking.remarks.see_files(files)
         bench.progress.start(f"ingest {request.source}", len(files))
         jobs = list(taking.jobs(files))
         done = len(files) - len(jobs)
@@ -94,6 +95,8 @@ def ingest(bench: Workbench, request: IngestRequest) -> Outcome:
             done += 1
             bench.progress.step(done, measured.job.name)
         taking.note_statuses_behind()
+        for line in taking.remarks.lines(request.source, request.mapping.name):
+            booking.note(request.source, line)
         booking.flush()
         bench.progress.finish()
         read_images(bench, booking, source_id=taking.source_id)
@@ -154,6 +157,7 @@ class _Taking:
         self.listed = listed
         self.booking = booking
         self.looked_for_otherwise: list[str] = []
+        self.remarks = Remarks()
         # A mapping may serve another source than the one it was written for, whose licence is its own.
         described = request.mapping if request.mapping.source == request.source else None
         with bench.catalog.writing() as session:
@@ -188,6 +192,7 @@ class _Taking:
             known = self.known.get(case.name)
             if protocol is None and known is not None:
                 protocol = known.looked_for
+            stated = protocol is not None
             if protocol is None and self.request.mapping.protocol is not None:
                 protocol = tuple(sorted(self.request.mapping.protocol))
             yield IncomingCase(
@@ -199,6 +204,7 @@ class _Taking:
                 protocol,
                 self.bench.store,
                 known,
+                stated,
             )
 
     def revisions(self, changed: Sequence[IncomingCase]) -> list[Revision]:
@@ -263,6 +269,7 @@ class _Taking:
             self.booking.note(address, f"{job.mask or job.image}: {measured.geometry.note}")
         if measured.note:
             self.booking.note(address, measured.note)
+        self.remarks.see(measured)
         if measured.unchanged and self._looked_for_otherwise(job):
             self.looked_for_otherwise.append(job.name)
         if measured.unchanged and not self._says_more(job):

@@ -10,16 +10,18 @@ from sqlalchemy.orm import Session
 from curation.errors import CurationError, UsageError
 from curation.labels import BY_ID, CLASS_IDS, value_name
 from curation.mappings import LabelMapping
+from curation.protocol import OUTSIDE_PROTOCOL
 from curation.status import Evidence, Origin, Status
 from db import case_files, ingest_state, purged, standing, writes
 from db.ingest_state import REDERIVE, KnownCase, KnownRevision
 from db.models import VersionKind
 from db.store import StoreUnwritableError
 from db.writes import AnnotationValues, NewVersion
-from pipelines.case_list import CaseFacts, read_case_list
+from pipelines.case_list import CaseFacts, read_case_list, unknown_cases
 from pipelines.images import read_images
 from pipelines.incoming import IncomingCase, Measured
-from pipelines.revise import Revision, merge_again
+from pipelines.remarks import Remarks
+from pipelines.revise import Revision, kept, merge_again
 from pipelines.runs import Booking, Outcome, Workbench, map_cases, run
 
 # Cases read from the catalog at a time: with all their classes 100,000 would take gigabytes.
@@ -40,13 +42,15 @@ class RederiveRequest:
 class ClassChange:
     """What becomes of one class of one case: status, origin and evidence before and after, and voxels.
 
-    Of a value that is no class (a pair without a side, ignore) only voxels are told.
+    Of a value that is no class (a pair without a side, ignore) only voxels are told. `outside`: whether it is drawn
+    outside the protocol now, where that is another answer than before; else None.
     """
 
     before: tuple[Status, Origin | None, Evidence] | None
     after: tuple[Status, Origin | None, Evidence] | None
     gained: int = 0
     lost: int = 0
+    outside: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class Plan:
     Attributes:
         cases: How many cases stand on the revision.
         later: How many others came in under it, too, but stand on a later revision.
+        purged: How many cases of the source are purged, of which nothing is left to be derived.
         changes: Those that would get a new version, by address.
         refused: Those that could not be derived, a line each.
     """
@@ -73,15 +78,20 @@ class Plan:
     mapping: str
     cases: int
     later: int
+    purged: int = 0
     changes: list[CaseChange] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One case. `keep` False: nothing is written, not even to the store."""
+    """One case. `keep` False: nothing is written, not even to the store.
+
+    `outside`: class ids that its newest version is said to draw outside the protocol.
+    """
 
     revision: Revision
+    outside: frozenset[int]
     keep: bool
 
 
@@ -112,8 +122,8 @@ def plan(bench: Workbench, request: RederiveRequest) -> Plan:
         work.mapping.name,
         len(work.cases),
         work.later,
-        [],
-        list(work.gone.values()),
+        work.purged,
+        refused=list(work.gone.values()),
     )
     bench.progress.start(f"dry run {request.source}", len(work.cases))
     for done, derived in enumerate(map_cases(bench, _derive, work.jobs(keep=False), len(work.cases)), 1):
@@ -131,13 +141,14 @@ def plan(bench: Workbench, request: RederiveRequest) -> Plan:
 def rederive(bench: Workbench, request: RederiveRequest) -> Outcome:
     """Derive every case of a revision anew from the bytes that came in for it, by another mapping or protocol.
 
-    A case gets a new version where voxels, a status or its evidence change. What models and people did since is
-    merged with it as with a later revision (see `pipelines.revise`). Only when every case is through does the
-    revision itself have the new mapping: until then, e.g. after a kill, the same command does what is left.
+    A case gets a new version where voxels, a status, its evidence or what is outside the protocol change. What
+    models and people did since is merged with it as with a later revision (see `pipelines.revise`). Only when every
+    case is through does the revision itself have the new mapping: until then, e.g. after a kill, the same command
+    does what is left.
 
     Returns:
-        Counts of new versions and unchanged cases, and what was refused: cases whose bytes are gone, or that
-        the mapping does not fit. For the latter the revision keeps its mapping.
+        Counts of new versions, unchanged and purged cases, and what was refused: cases whose bytes are gone, or
+        that the mapping does not fit. For the latter the revision keeps its mapping.
 
     Raises:
         UsageError: No such source or revision, a retracted one, or a `--cases` file that cannot be used.
@@ -162,17 +173,24 @@ def rederive(bench: Workbench, request: RederiveRequest) -> Outcome:
         outcome = booking.outcome
         for address, line in work.gone.items():
             booking.refuse(address, line)
+        remarks = Remarks()
         bench.progress.start(f"rederive {request.source}", len(work.cases))
         for done, derived in enumerate(map_cases(bench, _derive, work.jobs(keep=True), len(work.cases)), 1):
             if derived.refused:
                 booking.refuse(derived.address, derived.refused)
             else:
+                if derived.found is not None:
+                    remarks.see(derived.found)
                 booking.add(partial(_write, work, derived, outcome.run_id), derived.address)
             bench.progress.step(done, derived.address)
+        for line in remarks.lines(request.source, work.mapping.name):
+            booking.note(request.source, line)
         booking.flush()
         bench.progress.finish()
         if work.later:
             outcome.count("on a later revision", work.later)
+        if work.purged:
+            outcome.count("purged", work.purged)
         _change_revision(work, booking, values, protocol)
         read_images(bench, booking, source_id=work.revision.source_id)
         return outcome
@@ -213,12 +231,12 @@ class _Work:
     """What there is to do: the revision, what it is to be read by, and its cases.
 
     `gone`: address of a case that cannot be derived by any mapping to why; `later`: how many cases stand on a later
-    revision, which this one changes no more.
+    revision, which this one changes no more; `purged`: how many cases of the source are gone for good.
     """
 
     def __init__(self, bench: Workbench, request: RederiveRequest) -> None:
         self.bench, self.request = bench, request
-        self.listed = read_case_list(request.cases) if request.cases else {}
+        self.listed = read_case_list(request.cases, request.source) if request.cases else {}
         with bench.catalog.reading() as session:
             self.revision = _find_revision(session, request)
             known = ingest_state.known_cases(session, self.revision.source_id)
@@ -227,14 +245,14 @@ class _Work:
         of_it = {name: case for name, case in known.items() if self.revision.id in case.seen}
         on_it = {name: case for name, case in sorted(of_it.items()) if case.revision_id == self.revision.id}
         self.later = len(of_it) - len(on_it)
-        if unknown := sorted(self.listed.keys() - on_it.keys() - purged_cases.keys()):
-            shown = ", ".join(unknown[:5]) + (" …" if len(unknown) > 5 else "")
+        if unknown := self.listed.keys() - on_it.keys() - purged_cases.keys():
             raise UsageError(
-                f"{request.cases}: {len(unknown)} cases have no mask that stands on revision "
-                f"'{self.revision.name}' of {request.source}: {shown}; correct the column 'case'"
+                f"{request.cases}: no mask stands on revision '{self.revision.name}' of {request.source} for "
+                f"{unknown_cases(self.listed, unknown)}; correct the column 'case'"
             )
-        # A purge also takes the hash of what came in out of the books: these are not among the above.
-        self.gone = {f"{request.source}/{name}": line for name, line in purged_cases.items()}
+        # A purge also takes out of the books what came in and under which revision: these are all of the source's.
+        self.purged = len(purged_cases)
+        self.gone: dict[str, str] = {}
         self.cases: dict[str, KnownCase] = {}
         for name, case in on_it.items():
             if name in purged_cases:
@@ -268,6 +286,7 @@ class _Work:
                 stand = case_files.case_files(session, versions)
                 accepted = standing.accepted_classes(session, versions)
                 stale = standing.stale_classes(session, versions)
+                outside = standing.outside_protocol(session, versions)
             for name, case in zip(batch, stand, strict=True):
                 revision = Revision(
                     self._incoming(name),
@@ -276,13 +295,14 @@ class _Work:
                     accepted.get(case.version_id, nothing),
                     stale.get(case.version_id, nothing),
                 )
-                yield _Job(revision, keep)
+                yield _Job(revision, outside.get(case.version_id, nothing), keep)
 
     def _incoming(self, name: str) -> IncomingCase:
         known = self.cases[name]
         protocol = self.listed.get(name, CaseFacts()).looked_for
         if protocol is None:
             protocol = known.looked_for
+        stated = protocol is not None
         if protocol is None and self.mapping.protocol is not None:
             protocol = tuple(sorted(self.mapping.protocol))
         return IncomingCase(
@@ -294,6 +314,7 @@ class _Work:
             protocol,
             self.bench.store,
             replace(known, revision=f"{known.revision} by {known.mapping_name}"),
+            stated,
         )
 
 
@@ -334,19 +355,20 @@ def _derive(job: _Job) -> _Derived:
     try:
         merged = merge_again(job.revision, incoming.store.get(incoming.known.incoming_hash))
         after = {row.class_id: row for row in merged.found.annotations}
+        outside = {f.class_id for f in merged.found.findings if f.check == OUTSIDE_PROTOCOL}
         classes = {}
         for value, change in merged.changes.items():
             before = _said(case.annotations[value]) if value in CLASS_IDS else None
             now = _said(after[value]) if value in CLASS_IDS else None
-            if change.changed or before != now:
+            said = value in outside if (value in outside) != (value in job.outside) else None
+            if change.changed or before != now or said is not None:
                 name = BY_ID[value].name if value in CLASS_IDS else value_name(value)
-                classes[name] = ClassChange(before, now, change.gained, change.lost)
+                classes[name] = ClassChange(before, now, change.gained, change.lost, said)
         if not classes:
             return _Derived(job)
         if not job.keep:
             return _Derived(job, found=merged.found, classes=classes)
-        found = replace(merged.found, file_hash=incoming.store.put(merged.file))
-        return _Derived(job, found=found, classes=classes)
+        return _Derived(job, found=kept(merged, incoming.store), classes=classes)
     except StoreUnwritableError:
         raise  # no case's fault, and the same for the next one
     except CurationError as error:

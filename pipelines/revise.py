@@ -11,13 +11,14 @@ from curation.errors import CurationError, GridError
 from curation.labels import BY_ID, CLASS_IDS, UNRESOLVED, UNRESOLVED_BY_VALUE
 from curation.mappings import LabelMapping
 from curation.merge import REVISION, Conflict, merge
-from curation.parts import joined
+from curation.parts import is_bound, joined, reordered
+from curation.protocol import outside_protocol
 from curation.rle import RunLengths, overlay
 from curation.sides import map_with_sides
 from curation.status import Evidence, Origin, Status, statuses
 from curation.volumes import Geometry, decode_mask, encode_and_hash
 from db.case_files import CaseFile
-from db.store import StoreUnwritableError
+from db.store import Store, StoreUnwritableError
 from db.writes import AnnotationValues
 from pipelines.annotate import Drawn, MaskFacts, conflict_values, examine, rederived
 from pipelines.incoming import (
@@ -67,12 +68,13 @@ class _Masks:
 
 @dataclass(frozen=True)
 class Merged:
-    """What came of a merge, nothing of it kept yet. `file`: the mask's bytes as they are to be stored.
+    """What came of a merge, nothing of it kept yet. `came_in` and `file`: the bytes that are to be stored.
 
     `changes`: against the newest version, by stored value; none on another grid.
     """
 
     found: Measured
+    came_in: bytes
     file: bytes
     changes: Mapping[int, ValueChange]
 
@@ -96,8 +98,7 @@ def revise(job: Revision) -> Measured:
         if masks is not None and same and known.revision_id == incoming.revision_id and not masks.sided:
             return Measured(incoming, unchanged=True)  # packed anew, but the same mask
         merged = _merged(job, masks, read, data, same)
-        incoming.store.put(data)
-        return replace(merged.found, file_hash=incoming.store.put(merged.file))
+        return kept(merged, incoming.store)
     except StoreUnwritableError:
         raise  # no case's fault, and the same for the next one
     except (CurationError, OSError) as error:
@@ -107,19 +108,29 @@ def revise(job: Revision) -> Measured:
 def merge_again(job: Revision, data: bytes) -> Merged:
     """Merge the bytes that a case's source gave last into it once more, as another mapping or protocol reads them.
 
-    Base is what they gave by the mapping before. Touches no database and keeps nothing.
+    Base is what they gave by the mapping before. Files of one class are bound anew where the mapping states another
+    priority. Touches no database and keeps nothing.
 
     Raises:
         CurationError: The mapping does not fit the mask, or the newest version lies on another grid.
     """
+    came_in, parts = data, job.incoming.mapping.parts
+    if parts and is_bound(data):
+        data = reordered(data, parts, job.case.address)
     read = read_mask(job.incoming, data, named=job.case.address)
-    masks = _masks(job, read, same_file=True) if job.case.file_hash is not None else None
+    masks = _masks(job, read, same_file=data is came_in) if job.case.file_hash is not None else None
     if masks is None:
         raise GridError(
             f"{job.case.address}: its newest version does not lie on the grid of the mask that came in last; "
             "`maskledger revert` it to one that does"
         )
     return _merged(job, masks, read, data, masks.theirs.same_as(masks.base))
+
+
+def kept(merged: Merged, store: Store) -> Measured:
+    """What was found, with the bytes that it stands on in the store for good."""
+    store.put(merged.came_in)
+    return replace(merged.found, file_hash=store.put(merged.file))
 
 
 def _masks(job: Revision, read: ReadMask, *, same_file: bool = False) -> _Masks | None:
@@ -190,7 +201,7 @@ def _merged(
     same: bool,
 ) -> Merged:
     incoming, before, geometry, theirs = job.incoming, job.case.annotations, read.geometry, read.runs
-    answers = statuses(theirs.voxels(), incoming.protocol)
+    answers = statuses(theirs.voxels(), read.looked_for)
     settled = _settled(before, job.accepted)
     no_conflicts: tuple[Conflict, ...] = ()
     changes: Mapping[int, ValueChange] = {}
@@ -212,19 +223,26 @@ def _merged(
         changes = diff(masks.stored, runs)
     facts = examine(runs, geometry)
     stored, voxel_hash = encode_and_hash(runs, geometry)
+    annotations = _annotations(job, read, facts, answers, settled, same)
+    # Of what the source drew and a person overruled there is nothing to be said any more.
+    stands = {row.class_id for row in annotations if row.origin is Origin.ORIGINAL} | facts.reserved.keys()
+    drawn = {value: voxels for value, voxels in theirs.voxels().items() if value in stands}
     found = Measured(
         incoming,
         geometry=geometry,
-        annotations=_annotations(job, facts, answers, settled, same),
+        annotations=annotations,
         reserved=dict(facts.reserved),
         conflicts=conflict_values(joined(conflicts, read.overlaps), geometry.voxel_ml),
-        findings=facts.findings + read.findings,
+        findings=facts.findings
+        + read.findings
+        + outside_protocol(drawn, incoming.protocol, geometry.voxel_ml),
         incoming_hash=hashlib.sha256(data).hexdigest(),
         voxel_hash=voxel_hash,
         message=message,
         note=note,
+        unfiled=read.unfiled,
     )
-    return Merged(found, stored, changes)
+    return Merged(found, data, stored, changes)
 
 
 def _settled(before: Mapping[int, AnnotationValues], accepted: frozenset[int]) -> frozenset[int]:
@@ -257,6 +275,7 @@ def _known_now(
 
 def _annotations(
     job: Revision,
+    read: ReadMask,
     facts: MaskFacts,
     answers: Mapping[int, tuple[Status, Evidence]],
     settled: frozenset[int],
@@ -274,7 +293,7 @@ def _annotations(
     # What the source did draw, and lost every voxel of, is not absent.
     undrawn = {
         c: answer
-        for c, answer in statuses(voxels, job.incoming.protocol).items()
+        for c, answer in statuses(voxels, read.looked_for).items()
         if c not in by_person and answers[c][0] is not Status.ANNOTATED
     }
     rows = rederived(before, facts, drawn, undrawn)

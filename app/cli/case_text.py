@@ -121,14 +121,15 @@ def print_case(
     for r in detail.reserved:
         print(f"\n{value_name(r.value)}: {r.voxels} voxels, {r.volume_ml:.1f} ml (value {r.value})")
     if detail.conflicts:
-        print("\nconflicts: voxels on which the two sides of the merge disagreed")
+        print(f"\nconflicts: {detail.disputed}")
+        offered = "claimed it, too" if detail.row.parent is None else "was offered"
         print_table(
             ("stands", "turned away", "which", "voxels", "ml"),
             [
                 (
                     value_name(c.kept),
                     value_name(c.offered),
-                    "stood there before" if c.displaced else "was offered",
+                    "stood there before" if c.displaced else offered,
                     c.voxels,
                     f"{c.ml:.2f}",
                 )

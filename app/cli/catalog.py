@@ -11,16 +11,14 @@ from app.cli.common import (
     JobsOption,
     JsonOption,
     MappingOption,
+    QueryArgument,
     finish,
     load_mapping,
     print_json,
     print_table,
     workspace_of,
 )
-
-QueryArgument = Annotated[
-    str, typer.Argument(metavar="QUERY", help='E.g. "missing pancreas and has tumor"; empty: all cases.')
-]
+from app.cli.quality import quality
 
 
 def register(app: typer.Typer) -> None:
@@ -206,34 +204,3 @@ def show(context: typer.Context, case: CaseArgument, as_json: JsonOption = False
         print_json(case_json(ref, detail, versions, decisions, image))
     else:
         print_case(ref, detail, versions, decisions, image)
-
-
-def quality(context: typer.Context, query: QueryArgument = "", as_json: JsonOption = False) -> None:
-    """List the open findings of the queried cases: organs in pieces, on the border, sides swapped.
-
-    Example: `maskledger quality flagged`
-    """
-    from db import queries
-    from db.models import FindingState
-
-    with workspace_of(context) as ws, ws.catalog.reading() as session:
-        refs = queries.case_refs(session, query)
-        by_version = queries.findings(session, [ref.version_id for ref in refs])
-    rows = [(ref, f) for ref in refs for f in by_version[ref.version_id] if f.state is FindingState.OPEN]
-    if as_json:
-        print_json(
-            {
-                "count": len(rows),
-                "findings": [
-                    {
-                        "case": ref.address, "version": ref.number, "class": f.class_name, "check": f.check,
-                        "severity": f.severity, "value": f.value, "limit": f.limit, "message": f.message,
-                    }
-                    for ref, f in rows
-                ],
-            }
-        )  # fmt: skip
-        return
-    for ref, f in rows:
-        print(f"{f.severity:7}  {ref.address}@{ref.number}  {f.check}: {f.message}")
-    print(f"{len(rows)} open findings in {len(refs)} cases")

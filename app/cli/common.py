@@ -24,6 +24,9 @@ JobsOption = Annotated[
 CaseArgument = Annotated[
     str, typer.Argument(metavar="CASE", help="SOURCE/NAME[@N], or NAME where it is unique.")
 ]
+QueryArgument = Annotated[
+    str, typer.Argument(metavar="QUERY", help='E.g. "missing pancreas and has tumor"; empty: all cases.')
+]
 ProfileOption = Annotated[
     str, typer.Option("--profile", help="paper, quick, another built-in profile, or FILE.toml.")
 ]
@@ -121,15 +124,25 @@ def load_mapping(name: str) -> "LabelMapping":
     Raises:
         UsageError: No such mapping or file, or the file cannot be used; names file and line or key.
     """
-    from curation.errors import UsageError
     from curation.mappings import load_builtin, parse_mapping
 
     if name.endswith(".toml"):
-        path = Path(name)
-        try:
-            return parse_mapping(path.read_text(encoding="utf-8"), name)
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(
-                f"{path}: cannot be read ({error}); give a TOML file with a [values] table"
-            ) from error
+        return parse_mapping(mapping_text(name), name)
     return load_builtin(name)
+
+
+def mapping_text(name: str) -> str:
+    """The text of a user's own mapping file.
+
+    Raises:
+        UsageError: It cannot be read, or is not UTF-8.
+    """
+    from curation.errors import UsageError
+    from curation.plain_text import plain_text
+
+    try:
+        return plain_text(Path(name).read_bytes(), name)
+    except OSError as error:
+        raise UsageError(
+            f"{name}: cannot be read ({error.strerror}); give a TOML file with a [values] table"
+        ) from error

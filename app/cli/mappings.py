@@ -1,12 +1,11 @@
 """Commands on source mappings: which come along, and what one of them says."""
 
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.common import JsonOption, load_mapping, print_json, print_table
+from app.cli.common import JsonOption, load_mapping, mapping_text, print_json, print_table
 
 if TYPE_CHECKING:
     from curation.mappings import LabelMapping
@@ -74,7 +73,7 @@ def show_mapping(
     if as_json:
         print_json(_facts(mapping))
     elif as_toml:
-        text = Path(name).read_text(encoding="utf-8") if name.endswith(".toml") else builtin_text(name)
+        text = mapping_text(name) if name.endswith(".toml") else builtin_text(name)
         print(text, end="")
     else:
         _print(mapping)
@@ -96,6 +95,7 @@ def _facts(mapping: "LabelMapping") -> dict[str, Any]:
         "protocol": protocol,
         "values": {str(value): _word(target) for value, target in mapping.values.items()},
         "files": dict(mapping.file_patterns),
+        "parts": [{"value": value, "file": name} for value, name in mapping.parts.items()],
         "notes": list(mapping.notes),
     }
 
@@ -118,6 +118,7 @@ def _print(mapping: "LabelMapping") -> None:
         else class_phrase(mapping.protocol) or "nothing"
     )
     patterns = ", ".join(f"{what} {pattern}" for what, pattern in mapping.file_patterns.items())
+    parts = ", ".join(mapping.parts.values())
     source = ", revision ".join(part for part in (mapping.source, mapping.revision) if part)
     for label, text in (
         ("source", source),
@@ -126,6 +127,7 @@ def _print(mapping: "LabelMapping") -> None:
         ("cite", mapping.citation),
         ("order from", mapping.order_from),
         ("files", patterns),
+        ("parts", f"{parts}; of two that claim a voxel, the earlier one has it" if parts else None),
         ("looked for", protocol),
     ):
         if text:

@@ -86,6 +86,7 @@ def _facts(found: "Plan") -> dict[str, Any]:
         "mapping": found.mapping,
         "cases": found.cases,
         "on_a_later_revision": found.later,
+        "purged": found.purged,
         "count": len(found.changes),
         "changes": [
             {
@@ -96,6 +97,7 @@ def _facts(found: "Plan") -> dict[str, Any]:
                         "after": _state(one.after),
                         "gained_voxels": one.gained,
                         "lost_voxels": one.lost,
+                        "outside_protocol": one.outside,
                     }
                     for name, one in change.classes.items()
                 },
@@ -120,6 +122,8 @@ def _print(found: "Plan") -> None:
     )
     if found.later:
         print(f"{found.later} more stand on a later revision and stay as they are")
+    if found.purged:
+        print(f"{found.purged} purged: nothing of them is left to be read")
     if not found.changes:
         return
     cases: Counter[tuple[str, str]] = Counter()
@@ -147,7 +151,12 @@ def _words(change: "ClassChange") -> str:
     if change.before is None or change.after is None:
         return "no class: unresolved or ignored"
     before, after = (_word(said) for said in (change.before, change.after))
-    return f"{before}, drawn differently" if before == after else f"{before} → {after}"
+    told = f"{before} → {after}" if before != after else before
+    if before == after and (change.gained or change.lost):
+        told += ", drawn differently"
+    if change.outside is not None:
+        told += f", {'outside' if change.outside else 'now inside'} the protocol"
+    return told
 
 
 def _word(said: tuple[Any, Any, Any]) -> str:

@@ -119,13 +119,14 @@ def findings_table(detail: VersionDetail) -> Html:
 
 
 def conflicts_table(detail: VersionDetail) -> Html:
-    """Voxels on which the two sides of a merge disagreed: what stands, and what was turned away."""
+    """Voxels that the two sides of a merge, or two files of the case, claim: what stands, and what was turned away."""
+    offered = "claimed it, too" if detail.row.parent is None else "was offered"
     return table(
         ("Turned away", "Which", "Stands", "Voxels", "Volume (ml)"),
         [
             (
                 value_title(c.offered),
-                "stood there before" if c.displaced else "was offered",
+                "stood there before" if c.displaced else offered,
                 value_title(c.kept),
                 f"{c.voxels:,}",
                 f"{c.ml:,.2f}",

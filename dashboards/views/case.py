@@ -105,7 +105,7 @@ with difference:
         st.caption(f"No class differs from version {parent.number}.")
 with conflicts:
     if case.detail.conflicts:
-        st.caption("Voxels on which the two sides of the merge disagreed, and which of them won.")
+        st.caption(f"V{case.detail.disputed[1:]}, and who has them.")
         st.html(case_facts.conflicts_table(case.detail))
     else:
         st.caption("Nothing was turned away when this version was made.")

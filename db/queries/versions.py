@@ -128,6 +128,15 @@ class VersionDetail:
     conflicts: list[ConflictRow]
     findings: list[StoredFinding]
 
+    @property
+    def disputed(self) -> str:
+        """What the conflicts are about, in words: a version without a parent was merged with nothing."""
+        if self.row.parent is None:
+            return "voxels that two of the case's files claim"
+        if self.row.kind is VersionKind.INGESTED:
+            return "voxels on which the two sides of the merge, or two files of the case, disagreed"
+        return "voxels on which the two sides of the merge disagreed"
+
 
 @dataclass(frozen=True)
 class PredictionClassRow:

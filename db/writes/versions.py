@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from curation.class_states import pack
 from curation.errors import CurationError
 from curation.labels import CLASS_IDS
-from curation.status import Evidence, Finding, Origin, Status
+from curation.protocol import OUTSIDE_PROTOCOL
+from curation.status import Evidence, Finding, Origin, Status, unsided
 from db.models import (
     Annotation,
     Case,
@@ -299,25 +300,47 @@ def _annotation_row(version_id: int, a: AnnotationValues) -> dict[str, object]:
 def _finding_rows(
     session: Session, version_id: int, parent_id: int | None, new: NewVersion
 ) -> list[dict[str, object]]:
-    """What the checks noticed; what a person dismissed stays dismissed while the class is unchanged."""
-    settled = _settled_findings(session, parent_id, new) if new.findings and parent_id else {}
+    """What the checks noticed; what a person dismissed stays dismissed while the class is unchanged.
+
+    What a source drew outside its protocol is said of later versions, too, while the class is unchanged.
+    """
+    known = _findings_that_hold(session, parent_id, new) if parent_id else {}
     still_open = {"state": FindingState.OPEN, "person": None, "reason": None, "decided_at": None}
-    return [
+    rows = [
         {
             "version_id": version_id, "class_id": f.class_id, "check": f.check, "severity": f.severity,
             "value": float(f.value), "limit": float(f.limit), "message": f.message,
-            **settled.get((f.check, f.class_id), still_open),
+            **(_decided(known[f.check, f.class_id]) if (f.check, f.class_id) in known else still_open),
         }
         for f in new.findings
     ]  # fmt: skip
+    if new.kind is not VersionKind.INGESTED:
+        rows += [
+            {
+                "version_id": version_id, "class_id": row.class_id, "check": row.check, "severity": row.severity,
+                "value": row.value, "limit": row.limit, "message": row.message, **_decided(row),
+            }
+            for row in known.values() if row.check == OUTSIDE_PROTOCOL
+        ]  # fmt: skip
+    return rows
 
 
-def _settled_findings(
+def _decided(row: FindingRow) -> dict[str, object]:
+    return {"state": row.state, "person": row.person, "reason": row.reason, "decided_at": row.decided_at}
+
+
+def _findings_that_hold(
     session: Session, parent_id: int, new: NewVersion
-) -> dict[tuple[str, int | None], dict[str, object]]:
-    """Findings of the parent that are not open, by check and class, where what they judge is unchanged."""
+) -> dict[tuple[str, int | None], FindingRow]:
+    """Findings of the parent that its child has to know of, by check and class, where what they judge is unchanged.
+
+    Those that are not open, and those that rest on what came in.
+    """
     rows = session.execute(
-        select(FindingRow).where(FindingRow.version_id == parent_id, FindingRow.state != FindingState.OPEN)
+        select(FindingRow).where(
+            FindingRow.version_id == parent_id,
+            or_(FindingRow.state != FindingState.OPEN, FindingRow.check == OUTSIDE_PROTOCOL),
+        )
     ).scalars()
     found = {(row.check, row.class_id): row for row in rows}
     if not found:
@@ -331,10 +354,12 @@ def _settled_findings(
     before[None] = session.scalar(select(MaskVersion.voxel_hash).where(MaskVersion.id == parent_id))
     now: dict[int | None, str | None] = {a.class_id: a.class_hash for a in new.annotations}
     now[None] = new.voxel_hash
+    there = unsided(new.reserved) | {class_id for class_id, drawn in now.items() if drawn is not None}
     return {
-        key: {"state": row.state, "person": row.person, "reason": row.reason, "decided_at": row.decided_at}
+        key: row
         for key, row in found.items()
         if before[row.class_id] == now[row.class_id]
+        and (row.check != OUTSIDE_PROTOCOL or row.class_id in there)
     }
 
 

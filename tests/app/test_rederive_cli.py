@@ -55,12 +55,21 @@ def test_a_dry_run_tells_per_class_and_case_and_then_the_same_is_done(run, tmp_p
         "after": {"status": "annotated", "origin": "original", "evidence": "voxels"},
         "gained_voxels": 30,
         "lost_voxels": 0,
+        "outside_protocol": None,
     }
     assert json.loads(run("cases", "has spleen", "--json").stdout)["count"] == 0
     assert run(*words).stdout.splitlines()[-1] == "rederive S: 1 new versions"
     assert json.loads(run("cases", "has spleen and absent pancreas", "--json").stdout)["count"] == 1
     log = json.loads(run("log", "--json").stdout)
     assert "rederive" in json.dumps(log)
+
+
+def test_a_class_outside_the_new_protocol_is_foreseen_in_the_table(run, tmp_path):
+    (tmp_path / "spleen.toml").write_text('protocol = ["spleen"]\n[values]\n1 = "liver"\n2 = "background"\n')
+    told = run("source", "rederive", "S", "--mapping", str(tmp_path / "spleen.toml"), "--dry-run").stdout
+    rows = [" ".join(line.split()) for line in told.splitlines()]
+    assert "liver annotated (original), outside the protocol 1 0 0" in rows
+    assert "spleen missing (default) → absent (protocol) 1 0 0" in rows
 
 
 def test_a_mapping_that_does_not_fit_is_told_with_the_case_and_exit_code_1(run, tmp_path):

@@ -25,9 +25,9 @@ def test_an_unknown_mapping_is_wrong_usage_and_the_nearest_is_offered():
     with pytest.raises(UsageError) as caught:
         load_builtin("amos")
     assert str(caught.value) == (
-        "unknown mapping 'amos': did you mean 'amos22'? There are abdomenct1k, amos22, btcv, chaos_ct, flare22, "
-        "flare23, kits19, kits21, kits23, lits, msd_colon, msd_hepatic_vessel, msd_liver, msd_pancreas, "
-        "msd_spleen, totalsegmentator, word; or give a FILE.toml of your own"
+        "unknown mapping 'amos': did you mean 'amos22'? There are abdomenatlas, abdomenct1k, amos22, btcv, "
+        "chaos_ct, flare22, flare23, kits19, kits21, kits23, lits, msd_colon, msd_hepatic_vessel, msd_liver, "
+        "msd_pancreas, msd_spleen, pants, totalsegmentator, word; or give a FILE.toml of your own"
     )
 
 

@@ -11,7 +11,17 @@ from hypothesis.extra import numpy as arrays
 
 from curation.errors import CurationError
 from curation.merge import Conflict
-from curation.parts import bind, check_names, combine, is_bound, joined, overlap_conflicts, read_parts
+from curation.parts import (
+    bind,
+    check_names,
+    combine,
+    fitting,
+    is_bound,
+    joined,
+    overlap_conflicts,
+    read_parts,
+    reordered,
+)
 from curation.rle import RunLengths
 
 AFFINE = np.diag([2.0, 2.0, 2.5, 1.0])
@@ -43,7 +53,7 @@ def test_files_laid_over_one_another_are_what_numpy_makes_voxel_by_voxel(stack):
             claimed[here[0], other] = claimed.get((here[0], other), 0) + 1
         wanted[voxel] = here[0] if here else 0
 
-    runs, overlaps = combine({n: runs_of(mask) for n, mask in zip(numbers, stack, strict=True)})
+    runs, overlaps = combine([(n, runs_of(mask)) for n, mask in zip(numbers, stack, strict=True)])
 
     assert np.array_equal(unfolded(runs), wanted)
     assert overlaps == claimed
@@ -52,9 +62,9 @@ def test_files_laid_over_one_another_are_what_numpy_makes_voxel_by_voxel(stack):
 def test_the_same_files_are_bound_into_the_same_bytes_and_read_as_one_mask():
     liver, vein = np.zeros((4, 3, 2)), np.zeros((4, 3, 2))
     liver[:3, 0, 0], vein[2:, 0, 0] = 1, 255
-    files = {5: ("liver.nii.gz", part(liver)), 63: ("vein.nii.gz", part(vein))}
+    files = [(5, "liver.nii.gz", part(liver)), (63, "vein.nii.gz", part(vein))]
     data = bind(files)
-    assert data == bind(dict(reversed(files.items())))
+    assert data == bind(files)
     assert is_bound(data)
     assert not is_bound(part(liver))
 
@@ -62,8 +72,44 @@ def test_the_same_files_are_bound_into_the_same_bytes_and_read_as_one_mask():
 
     assert unfolded(mask.runs)[:, 0, 0].tolist() == [5, 5, 5, 63]
     assert mask.overlaps == {(5, 63): 1}
-    assert mask.names == {5: "liver.nii.gz", 63: "vein.nii.gz"}
+    assert mask.names == {"liver.nii.gz": 5, "vein.nii.gz": 63}
     assert mask.geometry.spacing_mm == (2.0, 2.0, 2.5)
+
+
+def test_the_file_that_was_bound_first_has_the_voxel_and_files_can_be_bound_anew_in_another_order():
+    liver, vein = np.zeros((4, 3, 2)), np.zeros((4, 3, 2))
+    liver[:3, 0, 0], vein[2:, 0, 0] = 1, 1
+    data = bind([(5, "liver.nii.gz", part(liver)), (63, "vein.nii.gz", part(vein))])
+    assert reordered(data, {5: "liver.nii.gz", 63: "vein.nii.gz"}, "s1") is data
+
+    turned = reordered(data, {63: "vein.nii.gz", 5: "liver.nii.gz"}, "s1")
+
+    assert turned == bind([(63, "vein.nii.gz", part(vein)), (5, "liver.nii.gz", part(liver))])
+    mask = read_parts(turned, "s1")
+    assert unfolded(mask.runs)[:, 0, 0].tolist() == [5, 5, 63, 63]
+    assert mask.overlaps == {(63, 5): 1}
+    with pytest.raises(CurationError, match="damaged in the store"):
+        reordered(data.replace(part(vein), bytes(len(part(vein)))), {}, "s1")
+
+
+def test_several_files_of_one_number_are_one_structure_and_do_not_contest_each_other():
+    one, two, organ = (np.zeros((6, 3, 2)) for _ in range(3))
+    one[:3, 0, 0], two[2:4, 0, 0], organ[1:, 0, 0] = 1, 1, 1
+    lesions = [(1, "lesion_1.nii.gz", part(one)), (1, "lesion_2.nii.gz", part(two))]
+
+    mask = read_parts(bind([*lesions, (2, "organ.nii.gz", part(organ))]), "s1")
+
+    assert unfolded(mask.runs)[:, 0, 0].tolist() == [1, 1, 1, 1, 2, 2]
+    # Voxels 1 to 3 of the organ are lesion 1 or 2; voxel 2, which both lesions have, counts once.
+    assert mask.overlaps == {(1, 2): 3}
+
+
+def test_a_name_in_full_goes_before_patterns_of_which_several_may_fit():
+    parts = {1: "lesion_*.nii.gz", 2: "lesion_9.nii.gz", 3: "*_8.nii.gz"}
+    assert fitting("lesion_1.nii.gz", parts) == [1]
+    assert fitting("lesion_9.nii.gz", parts) == [2]
+    assert fitting("lesion_8.nii.gz", parts) == [1, 3]
+    assert fitting("lesion_1xnii.gz", parts) == []
 
 
 def test_overlaps_of_files_of_one_class_or_with_background_are_no_conflict():
@@ -91,13 +137,13 @@ def test_overlaps_of_files_of_one_class_or_with_background_are_no_conflict():
     ],
 )
 def test_files_that_do_not_belong_together_are_refused_by_name(other, said):
-    data = bind({1: ("a.nii.gz", part(np.ones((4, 3, 2)))), 2: ("b.nii.gz", other)})
+    data = bind([(1, "a.nii.gz", part(np.ones((4, 3, 2)))), (2, "b.nii.gz", other)])
     with pytest.raises(CurationError, match=said):
         read_parts(data, "s1")
 
 
 def test_a_mapping_that_numbers_the_files_otherwise_is_refused():
-    mask = read_parts(bind({1: ("a.nii.gz", part(np.ones((4, 3, 2))))}), "s1")
+    mask = read_parts(bind([(1, "a.nii.gz", part(np.ones((4, 3, 2))))]), "s1")
     check_names(mask, {1: "a.nii.gz", 2: "b.nii.gz"}, "s1")
     with pytest.raises(CurationError, match="came in as number 1, and the mapping has b"):
         check_names(mask, {1: "b.nii.gz"}, "s1")

@@ -59,11 +59,27 @@ TOTALSEGMENTATOR = {
     63: "inferior_vena_cava",
 }  # fmt: skip
 
+# class_map_abdomenatlas_1_1 of MrGiovanni/SuPreM, supervised_pretraining/dataset/dataloader_bdmap.py, which counts
+# from 0.
+ABDOMENATLAS = (
+    "aorta", "gall_bladder", "kidney_left", "kidney_right", "liver", "pancreas", "postcava", "spleen", "stomach",
+    "adrenal_gland_left", "adrenal_gland_right", "bladder", "celiac_trunk", "colon", "duodenum", "esophagus",
+    "femur_left", "femur_right", "hepatic_vessel", "intestine", "lung_left", "lung_right",
+    "portal_vein_and_splenic_vein", "prostate", "rectum",
+)  # fmt: skip
+# class_map_abdomenatlas_pants of MrGiovanni/PanTS, data/README.md.
+PANTS = (
+    "adrenal_gland_left", "adrenal_gland_right", "aorta", "bladder", "celiac_artery", "colon", "common_bile_duct",
+    "duodenum", "femur_left", "femur_right", "gall_bladder", "kidney_left", "kidney_right", "liver", "lung_left",
+    "lung_right", "pancreas", "pancreas_body", "pancreas_head", "pancreas_tail", "pancreatic_duct", "postcava",
+    "prostate", "spleen", "stomach", "superior_mesenteric_artery", "veins", "pancreatic_lesion",
+)  # fmt: skip
+
 # The publishers' words in ours. What is not in it has no class here.
 OURS = {
     "liver": "liver",
     "spleen": "spleen",
-    "pancreas": "pancreas",
+    "pancreas": "pancreas", "pancreas body": "pancreas", "pancreas head": "pancreas", "pancreas tail": "pancreas",
     "aorta": "aorta", "arota": "aorta",
     "ivc": "inferior_vena_cava", "inferior vena cava": "inferior_vena_cava", "postcava": "inferior_vena_cava",
     "rk": "right_kidney", "right kidney": "right_kidney", "kidney right": "right_kidney",
@@ -77,6 +93,7 @@ OURS = {
     "stomach": "stomach",
     "duodenum": "duodenum",
     "tumor": "tumor", "tumour": "tumor", "cancer": "tumor", "lesion": "tumor", "colon cancer primaries": "tumor",
+    "pancreatic lesion": "tumor",
     "kidney": "kidney", "adrenal": "adrenal",
 }  # fmt: skip
 
@@ -89,6 +106,7 @@ ORGANS = {
 
 # Name: the publisher's order, what was looked for (None: nobody says), source, revision, licence (None: not stated).
 PUBLISHED = {
+    "abdomenatlas": (ABDOMENATLAS, None, "AbdomenAtlas", "1.1", "CC BY-NC-SA 4.0"),
     "abdomenct1k": (ABDOMENCT1K, {"liver", LEFT, RIGHT, "spleen", "pancreas"}, "AbdomenCT-1K", "2021", None),
     "amos22": (AMOS22, ORGANS, "AMOS22", "2022", "CC BY 4.0"),
     "btcv": (BTCV, ORGANS - {"duodenum"}, "BTCV", "2015", None),
@@ -104,6 +122,7 @@ PUBLISHED = {
     "msd_liver": (MSD_LIVER, {"liver", "tumor"}, "MSD-Liver", "2018", "CC BY-SA 4.0"),
     "msd_pancreas": (MSD_PANCREAS, {"pancreas", "tumor"}, "MSD-Pancreas", "2018", "CC BY-SA 4.0"),
     "msd_spleen": (MSD_SPLEEN, {"spleen"}, "MSD-Spleen", "2018", "CC BY-SA 4.0"),
+    "pants": (PANTS, {"pancreas", "tumor"}, "PanTS", "2025", None),
     "totalsegmentator": (
         dict.fromkeys(range(1, 118), "no class") | TOTALSEGMENTATOR,
         None,
@@ -121,6 +140,7 @@ PUBLISHED = {
 }
 TUMOR_SOURCES = {
     "kits19", "kits21", "kits23", "lits", "msd_colon", "msd_hepatic_vessel", "msd_liver", "msd_pancreas",
+    "pants",
 }  # fmt: skip
 
 
@@ -165,6 +185,31 @@ def test_where_tumors_of_one_organ_were_looked_for_a_note_says_so(name):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "left_out"),
+    [
+        ("abdomenatlas", set()),
+        # The file of the whole pancreas holds its parts, too.
+        ("pants", {"pancreas_body", "pancreas_head", "pancreas_tail"}),
+        ("totalsegmentator", set()),
+    ],
+)
+def test_the_files_of_one_class_are_those_of_all_structures_that_have_a_class_here(name, left_out):
+    order = PUBLISHED[name][0]
+    numbered = order if isinstance(order, dict) else dict(enumerate(order, start=1))
+    wanted = {
+        value: f"{word}.nii.gz"
+        for value, word in numbered.items()
+        if stored(word) != BACKGROUND and word not in left_out
+    }
+    assert dict(load_builtin(name).parts) == wanted
+
+
+def test_the_lesions_of_pants_lie_in_the_pancreas_and_have_their_voxels_and_else_the_lower_number_has_them():
+    assert list(load_builtin("pants").parts)[:3] == [28, 1, 2]
+    assert list(load_builtin("abdomenatlas").parts) == sorted(load_builtin("abdomenatlas").parts)
+
+
 def test_a_note_is_one_paragraph():
     for name in builtin_names():
         for note in load_builtin(name).notes:
@@ -189,3 +234,8 @@ def test_a_note_is_one_paragraph():
 )
 def test_files_lie_where_the_publisher_puts_them(name, mask, image):
     assert load_builtin(name).file_patterns == {"mask": mask, "image": image}
+
+
+@pytest.mark.parametrize("name", ["abdomenatlas", "pants"])
+def test_of_folders_with_one_file_per_class_only_the_image_needs_a_pattern(name):
+    assert load_builtin(name).file_patterns == {"image": "{case}/ct.nii.gz"}

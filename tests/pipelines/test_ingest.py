@@ -9,14 +9,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from sqlalchemy import func, select
 from volume_files import AFFINE, SHAPE, boxes, write_image, write_volume
 
 from curation.errors import UsageError
-from curation.mappings import load_builtin, parse_mapping
+from curation.mappings import LabelMapping, load_builtin, parse_mapping
 from curation.status import Evidence, Origin, Status
 from db import case_files, queries
-from db.models import Role
+from db.models import Event, Role, Run, Source
 from pipelines.ingest import IngestRequest, ingest
+from pipelines.rederive import RederiveRequest, rederive
 
 FLARE = load_builtin("flare23")
 LIVER, SPLEEN, TUMOR = 1, 3, 14
@@ -146,16 +148,34 @@ def test_a_case_list_gives_patient_role_licence_protocol_and_metadata(bench, tmp
         ("case,role\nA,holdout\n", "line 2: role 'holdout' is neither 'train' nor 'test'"),
         ("case\nA\nA\n", "line 3: case 'A' stands there twice"),
         ("case,classes\nA,liver pancraes\n", "line 2: column 'classes': unknown class 'pancraes'"),
-        ("case\nB\n", "1 cases have no file here: B"),
+        ('case,note\nA,"two\nlines"\nB,x\n', "no file here is of 1 case: B (line 4); correct the column 'case'"),
     ],
 )
-def test_a_case_list_that_cannot_be_used_is_refused_by_line(bench, tmp_path, text, complaint):
+def test_a_case_list_that_cannot_be_used_is_refused_by_line_and_nothing_is_written(
+    bench, tmp_path, text, complaint
+):
     write_volume(tmp_path / "l" / "A.nii.gz", boxes({LIVER: 5}))
     cases = tmp_path / "cases.csv"
     cases.write_text(text)
     with pytest.raises(UsageError) as error:
         take(bench, tmp_path / "l", cases=cases)
     assert complaint in str(error.value)
+    with bench.catalog.reading() as session:
+        assert [session.scalar(select(func.count()).select_from(table)) for table in (Source, Run, Event)] == [0, 0, 0]
+
+
+def test_a_mapping_that_fits_no_mask_books_no_case_and_is_put_right_by_rederive(bench, tmp_path):
+    write_volume(tmp_path / "l" / "A.nii.gz", boxes({LIVER: 5}))
+    wrong, right = (
+        IngestRequest("S", LabelMapping("ours", {value: LIVER}), labels=tmp_path / "l") for value in (7, 1)
+    )
+    outcome = ingest(bench, wrong)
+    assert outcome.counts == {}
+    assert "A.nii.gz: label values 1 (5 voxels) are not in mapping 'ours' (7); not one value" in outcome.refused[0]
+    with pytest.raises(UsageError, match=r"is known with another mapping.*source rederive"):
+        ingest(bench, right)
+    assert rederive(bench, RederiveRequest("S", mapping=right.mapping)).refused == []
+    assert ingest(bench, right).counts == {"new": 1}
 
 
 def test_an_image_without_a_mask_is_version_one_with_everything_missing(bench, tmp_path):

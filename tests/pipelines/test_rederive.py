@@ -176,7 +176,7 @@ def test_a_case_list_changes_statuses_alone_and_makes_no_pseudo_label_stale(coho
     rederive(cohort, REQUEST)
     assert of(cohort, GALLBLADDER)[0] is Status.ABSENT
     (tmp_path / "cases.csv").write_text("case,classes\nZ,liver\n")
-    with pytest.raises(UsageError, match="1 cases have no mask that stands on revision '1' of S: Z"):
+    with pytest.raises(UsageError, match=r"no mask stands on revision '1' of S for 1 case: Z \(line 2\)"):
         plan(cohort, request)
 
 
@@ -228,16 +228,24 @@ def test_while_a_case_does_not_fit_the_mapping_the_revision_keeps_its_own(cohort
     assert recorded(cohort)[0] == "wrong"
 
 
-def test_cases_whose_bytes_are_gone_are_refused_by_name_and_stop_no_other(cohort):
+def test_cases_whose_bytes_are_lost_are_refused_by_name_and_stop_no_other(cohort):
     with cohort.catalog.reading() as session:
         known = ingest_state.known_cases(session, 1)
-    purge(cohort, "S/B", "consent withdrawn")
-    assert [line.split(" ")[0] for line in plan(cohort, REQUEST).refused] == ["S/B"]
     cohort.store.delete(known["A"].incoming_hash)
     outcome = rederive(cohort, REQUEST)
-    assert (outcome.counts, recorded(cohort)[0]) == ({}, "right")
-    assert any(line.startswith("S/A: the file that came in for it") for line in outcome.refused)
-    assert any(line.startswith("S/B was purged on") for line in outcome.refused)
+    assert (outcome.counts, recorded(cohort)[0]) == ({"new versions": 1}, "right")
+    assert [line.partition(" (")[0] for line in outcome.refused] == [
+        "S/A: the file that came in for it is no longer in the store"
+    ]
+
+
+def test_of_purged_cases_nothing_is_left_to_derive_which_is_counted_and_no_failure(cohort):
+    purge(cohort, "S/B", "consent withdrawn")
+    foreseen = plan(cohort, REQUEST)
+    assert (foreseen.cases, foreseen.purged, foreseen.refused) == (1, 1, [])
+    outcome = rederive(cohort, REQUEST)
+    assert (outcome.counts, outcome.refused) == ({"new versions": 1, "purged": 1}, [])
+    assert recorded(cohort)[0] == "right"
 
 
 def test_what_a_run_brought_in_is_retracted_also_where_it_was_read_anew_since(cohort):
