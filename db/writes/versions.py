@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from curation.class_states import pack
 from curation.errors import CurationError
 from curation.labels import CLASS_IDS
+from curation.later_checks import LATER_CHECKS, Judged
 from curation.status import Evidence, Finding, Origin, Status
 from db.models import (
     Annotation,
@@ -230,7 +231,8 @@ def _add_details(session: Session, added: Sequence[tuple[int, int | None, NewVer
         ],
     )  # fmt: skip
     insert_all(session, FindingRow, [row for id_, parent_id, new in added
-                                     for row in _finding_rows(session, id_, parent_id, new)])  # fmt: skip
+                                     for row in (*_finding_rows(session, id_, parent_id, new),
+                                                 *_later_findings(session, id_, parent_id, new))])  # fmt: skip
 
 
 def _next_number(session: Session, case_id: int, parent_id: int | None, new: NewVersion) -> int:
@@ -313,12 +315,42 @@ def _settled_findings(
     session: Session, parent_id: int, new: NewVersion
 ) -> dict[tuple[str, int | None], dict[str, object]]:
     """Findings of the parent that are not open, by check and class, where what they judge is unchanged."""
-    rows = session.execute(
+    rows = session.scalars(
         select(FindingRow).where(FindingRow.version_id == parent_id, FindingRow.state != FindingState.OPEN)
-    ).scalars()
-    found = {(row.check, row.class_id): row for row in rows}
-    if not found:
-        return {}
+    ).all()
+    unchanged = _unchanged(session, parent_id, new) if rows else frozenset()
+    return {
+        (row.check, row.class_id): {
+            "state": row.state, "person": row.person, "reason": row.reason, "decided_at": row.decided_at,
+        }
+        for row in rows
+        if row.class_id in unchanged
+    }  # fmt: skip
+
+
+def _later_findings(
+    session: Session, version_id: int, parent_id: int | None, new: NewVersion
+) -> list[dict[str, object]]:
+    """What was filed of the parent after it was written, and holds of this version, too."""
+    if parent_id is None:
+        return []
+    rows = session.scalars(
+        select(FindingRow).where(FindingRow.version_id == parent_id, FindingRow.check.in_(LATER_CHECKS))
+    ).all()
+    unchanged = _unchanged(session, parent_id, new) if rows else frozenset()
+    return [
+        {
+            "version_id": version_id, "class_id": row.class_id, "check": row.check, "severity": row.severity,
+            "value": row.value, "limit": row.limit, "message": row.message, "state": row.state,
+            "person": row.person, "reason": row.reason, "decided_at": row.decided_at,
+        }
+        for row in rows
+        if LATER_CHECKS[row.check] is Judged.CASE or row.class_id in unchanged
+    ]  # fmt: skip
+
+
+def _unchanged(session: Session, parent_id: int, new: NewVersion) -> frozenset[int | None]:
+    """Ids of the classes that a version has as its parent has them; None among them: the whole mask."""
     before: dict[int | None, str | None] = {
         row.class_id: row.class_hash
         for row in session.execute(
@@ -328,11 +360,7 @@ def _settled_findings(
     before[None] = session.scalar(select(MaskVersion.voxel_hash).where(MaskVersion.id == parent_id))
     now: dict[int | None, str | None] = {a.class_id: a.class_hash for a in new.annotations}
     now[None] = new.voxel_hash
-    return {
-        key: {"state": row.state, "person": row.person, "reason": row.reason, "decided_at": row.decided_at}
-        for key, row in found.items()
-        if before[row.class_id] == now[row.class_id]
-    }
+    return frozenset(what for what, hash_ in now.items() if before[what] == hash_)
 
 
 def add_decision(
