@@ -209,7 +209,7 @@ def show(context: typer.Context, case: CaseArgument, as_json: JsonOption = False
 
 
 def quality(context: typer.Context, query: QueryArgument = "", as_json: JsonOption = False) -> None:
-    """List the open findings of the queried cases: organs in pieces, on the border, sides swapped.
+    """List the open findings of the queried cases: what the checks of masks and images noticed.
 
     Example: `maskledger quality flagged`
     """

@@ -169,7 +169,10 @@ def add_first_versions(session: Session, firsts: Mapping[int, NewVersion]) -> No
         update(_CASE)
         .where(_CASE.c.id == bindparam("of_case"))
         .values(newest_version_id=bindparam("newest"), states=bindparam("packed")),
-        [{"of_case": case_id, "newest": version_id, "packed": packed[case_id]} for version_id, case_id in made],
+        [
+            {"of_case": case_id, "newest": version_id, "packed": packed[case_id]}
+            for version_id, case_id in made
+        ],
     )
 
 
@@ -331,22 +334,25 @@ def _settled_findings(
 def _later_findings(
     session: Session, version_id: int, parent_id: int | None, new: NewVersion
 ) -> list[dict[str, object]]:
-    """What was filed of the parent after it was written, and holds of this version, too."""
-    if parent_id is None:
-        return []
-    rows = session.scalars(
-        select(FindingRow).where(FindingRow.version_id == parent_id, FindingRow.check.in_(LATER_CHECKS))
-    ).all()
-    unchanged = _unchanged(session, parent_id, new) if rows else frozenset()
-    return [
-        {
-            "version_id": version_id, "class_id": row.class_id, "check": row.check, "severity": row.severity,
-            "value": row.value, "limit": row.limit, "message": row.message, "state": row.state,
-            "person": row.person, "reason": row.reason, "decided_at": row.decided_at,
-        }
-        for row in rows
-        if LATER_CHECKS[row.check] is Judged.CASE or row.class_id in unchanged
-    ]  # fmt: skip
+    """What was filed of the parent, or of a version brought back, after it was written, and holds of this one, too."""
+    found: dict[tuple[str, int | None], dict[str, object]] = {}
+    # What is said of both is taken as it stands with the parent.
+    for earlier_id in (new.restores_id, parent_id):
+        if earlier_id is None:
+            continue
+        rows = session.scalars(
+            select(FindingRow).where(FindingRow.version_id == earlier_id, FindingRow.check.in_(LATER_CHECKS))
+        ).all()
+        unchanged = _unchanged(session, earlier_id, new) if rows else frozenset()
+        for row in rows:
+            of_case = LATER_CHECKS[row.check] is Judged.CASE
+            if (earlier_id == parent_id) if of_case else (row.class_id in unchanged):
+                found[row.check, row.class_id] = {
+                    "version_id": version_id, "class_id": row.class_id, "check": row.check, "severity": row.severity,
+                    "value": row.value, "limit": row.limit, "message": row.message, "state": row.state,
+                    "person": row.person, "reason": row.reason, "decided_at": row.decided_at,
+                }  # fmt: skip
+    return list(found.values())
 
 
 def _unchanged(session: Session, parent_id: int, new: NewVersion) -> frozenset[int | None]:
