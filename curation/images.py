@@ -23,6 +23,10 @@ _BELOW_AIR_HU = -1150
 _MUCH = 0.05
 # Fat is about -100 and bone above 300 HU: a body spans more than this.
 _BODY_SPAN_HU = 100
+# Compact bone stays below; enamel, metal and contrast agent in a syringe are above, and are never much.
+_DENSEST_HU = 2000
+# Fat is at -150 to -50, air far below: no part of a trunk is without both, and an MR's air lies around 0.
+_FAT_HU, _LITTLE = -30, 0.005
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,13 @@ def why_not_hu(low: float, high: float, counts: NDArray[np.int64]) -> str:
         return f"no value below 0 (up to {high:g}): air is -1000 HU, so perhaps 1024 was added"
     if high - low < _BODY_SPAN_HU:
         return f"values from {low:g} to {high:g}: normalised, a body spans more than {_BODY_SPAN_HU} HU"
+    dense = counts[_DENSEST_HU - _LOWEST :].sum() / counts.sum()
+    if dense > _MUCH:
+        return f"{dense:.0%} of the voxels lie above {_DENSEST_HU}, denser than bone: another unit, perhaps of an MR"
+    if counts[: _FAT_HU - _LOWEST].sum() < _LITTLE * counts.sum():
+        return (
+            f"values from {low:g} to {high:g}, hardly any below {_FAT_HU}: neither fat nor air, perhaps an MR"
+        )
     # The lowest value may be padding; a scanner's air is noisy.
     far_below = counts[: _BELOW_AIR_HU - _LOWEST].copy()
     far_below[max(int(np.rint(low)) - _LOWEST, 0) :][:1] = 0
