@@ -8,10 +8,13 @@ import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
 
+from curation.body import TumorOutside
 from curation.errors import GridError, MaskFileError
 from curation.geometry import Geometry
+from curation.labels import TUMOR_ID
 from curation.nifti import Header, NiftiReader
 from curation.rle import RunLengths, distinct
+from curation.status import Finding
 
 _BINS = 1 << 16  # of one unit each, as many as int16 has values
 _LOWEST = -(1 << 15)
@@ -20,6 +23,10 @@ _BELOW_AIR_HU = -1150
 _MUCH = 0.05
 # Fat is about -100 and bone above 300 HU: a body spans more than this.
 _BODY_SPAN_HU = 100
+# Compact bone stays below; enamel, metal and contrast agent in a syringe are above, and are never much.
+_DENSEST_HU = 2000
+# Fat is at -150 to -50, air far below: no part of a trunk is without both, and an MR's air lies around 0.
+_FAT_HU, _LITTLE = -30, 0.005
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class ImageLook:
         low, high: Smallest and largest voxel, as scaled by the file.
         note: Why the values cannot be Hounsfield units; empty where they can.
         intensities: Value of the mask to mean and deviation over its voxels, in the image's own unit.
+        findings: What the image says against the mask; nothing where the values are not HU.
     """
 
     geometry: Geometry
@@ -50,6 +58,7 @@ class ImageLook:
     high: float
     note: str
     intensities: Mapping[int, Intensity]
+    findings: tuple[Finding, ...]
 
     @property
     def is_hu(self) -> bool:
@@ -63,7 +72,7 @@ def look_at_image(data: bytes | BinaryIO, filename: str, runs: RunLengths | None
     Args:
         data: A .nii or .nii.gz file's bytes, or a binary stream at its beginning.
         filename: How errors name the file.
-        runs: A mask on the image's grid, whose values are measured.
+        runs: A mask on the image's grid, whose values are measured and whose tumor is looked for outside the body.
 
     Raises:
         MaskFileError: Not a readable three-dimensional volume of numbers, or NaN or infinite voxels.
@@ -77,13 +86,18 @@ def look_at_image(data: bytes | BinaryIO, filename: str, runs: RunLengths | None
         )
     digest, counts = blake3(), np.zeros(_BINS, np.int64)
     low, high = np.inf, -np.inf
-    sums = _ClassSums(runs if runs is not None else RunLengths.empty(geometry.shape))
+    if runs is None:
+        runs = RunLengths.empty(geometry.shape)
+    sums = _ClassSums(runs)
+    outside = TumorOutside(runs, geometry) if TUMOR_ID in runs.value else None
     at = 0
     for voxels in _scaled(reader, filename):
         digest.update(voxels.view(np.uint8).data)
         low, high = min(low, float(voxels.min())), max(high, float(voxels.max()))
         counts += np.bincount(_bins(voxels), minlength=_BINS)
         sums.feed(at, voxels)
+        if outside is not None:
+            outside.feed(at, voxels)
         at += len(voxels)
     # As a mask's: through float32, because a file keeps no more.
     affine = geometry.affine.astype(np.float32).astype(np.float64)
@@ -91,14 +105,16 @@ def look_at_image(data: bytes | BinaryIO, filename: str, runs: RunLengths | None
     digest.update(np.rint(affine * 1e4).astype("<i8").tobytes())
     histogram = blake3(np.array(geometry.shape_ras, "<i8").tobytes())
     histogram.update(counts.astype("<i8").tobytes())
+    note = why_not_hu(low, high, counts)
     return ImageLook(
         geometry,
         digest.hexdigest(),
         histogram.hexdigest(),
         low,
         high,
-        why_not_hu(low, high, counts),
+        note,
         sums.intensities(),
+        tuple(outside.findings()) if outside is not None and not note else (),
     )
 
 
@@ -120,6 +136,13 @@ def why_not_hu(low: float, high: float, counts: NDArray[np.int64]) -> str:
         return f"no value below 0 (up to {high:g}): air is -1000 HU, so perhaps 1024 was added"
     if high - low < _BODY_SPAN_HU:
         return f"values from {low:g} to {high:g}: normalised, a body spans more than {_BODY_SPAN_HU} HU"
+    dense = counts[_DENSEST_HU - _LOWEST :].sum() / counts.sum()
+    if dense > _MUCH:
+        return f"{dense:.0%} of the voxels lie above {_DENSEST_HU}, denser than bone: another unit, perhaps of an MR"
+    if counts[: _FAT_HU - _LOWEST].sum() < _LITTLE * counts.sum():
+        return (
+            f"values from {low:g} to {high:g}, hardly any below {_FAT_HU}: neither fat nor air, perhaps an MR"
+        )
     # The lowest value may be padding; a scanner's air is noisy.
     far_below = counts[: _BELOW_AIR_HU - _LOWEST].copy()
     far_below[max(int(np.rint(low)) - _LOWEST, 0) :][:1] = 0

@@ -2,7 +2,7 @@
 
 from db.writes.cases import NewCase, add_cases, ensure_case, ensure_revision, ensure_source, move_source
 from db.writes.datasets import MemberValues, freeze_dataset
-from db.writes.findings import settle_as_in
+from db.writes.findings import refile, settle_as_in
 from db.writes.models import (
     NewEvaluation,
     PredictionClassValues,
@@ -65,6 +65,7 @@ __all__ = [
     "finish_run",
     "freeze_dataset",
     "move_source",
+    "refile",
     "save_query",
     "settle_as_in",
     "start_run",

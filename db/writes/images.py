@@ -1,4 +1,4 @@
-"""Booking what a look at a case's image told, and the mean HU of the classes drawn on it."""
+"""Booking what a look at a case's image told: its facts, the mean HU of the classes drawn on it, and findings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,8 +8,10 @@ from sqlalchemy.orm import Session
 
 from curation.images import ImageLook
 from curation.labels import CLASS_IDS
+from curation.later_checks import TUMOR_OUTSIDE_BODY
 from curation.status import Status
 from db.models import Annotation, Case, Image
+from db.writes.findings import refile
 from db.writes.insert import insert_all, table_of
 
 
@@ -31,7 +33,7 @@ def record_image(
         case_id: The case; one that was purged meanwhile is left alone.
         version_id: The version whose mask `look` was taken with; None: none lies on the image's grid.
         seen: The file.
-        look: What it told. Where its values cannot be HU, no class has a mean HU.
+        look: What it told. Where its values cannot be HU, no class has a mean HU, and nothing is found.
     """
     # Locked, so that a purge of the case comes before or after, never in between.
     path = session.scalar(select(Case.image_path).where(Case.id == case_id).with_for_update())
@@ -59,6 +61,7 @@ def record_image(
             .values(mean_hu=bindparam("mean"), std_hu=bindparam("std")),
             [{"of_class": value, "mean": mean, "std": std} for value, (mean, std) in measured.items()],
         )
+    refile(session, [TUMOR_OUTSIDE_BODY], [version_id], {version_id: look.findings})
 
 
 def _row(case_id: int, seen: SeenFile, look: ImageLook) -> dict[str, object]:

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from curation.class_states import pack
 from curation.errors import CurationError
 from curation.labels import CLASS_IDS
+from curation.later_checks import LATER_CHECKS, Judged
 from curation.protocol import OUTSIDE_PROTOCOL
 from curation.status import Evidence, Finding, Origin, Status, unsided
 from db.models import (
@@ -234,7 +235,8 @@ def _add_details(session: Session, added: Sequence[tuple[int, int | None, NewVer
         ],
     )  # fmt: skip
     insert_all(session, FindingRow, [row for id_, parent_id, new in added
-                                     for row in _finding_rows(session, id_, parent_id, new)])  # fmt: skip
+                                     for row in (*_finding_rows(session, id_, parent_id, new),
+                                                 *_taken_over(session, id_, parent_id, new))])  # fmt: skip
 
 
 def _next_number(session: Session, case_id: int, parent_id: int | None, new: NewVersion) -> int:
@@ -300,51 +302,66 @@ def _annotation_row(version_id: int, a: AnnotationValues) -> dict[str, object]:
 def _finding_rows(
     session: Session, version_id: int, parent_id: int | None, new: NewVersion
 ) -> list[dict[str, object]]:
-    """What the checks noticed; what a person dismissed stays dismissed while the class is unchanged.
-
-    What a source drew outside its protocol is said of later versions, too, while the class is unchanged.
-    """
-    known = _findings_that_hold(session, parent_id, new) if parent_id else {}
+    """What the checks noticed; what a person dismissed stays dismissed while the class is unchanged."""
+    settled = _settled_findings(session, parent_id, new) if new.findings and parent_id else {}
     still_open = {"state": FindingState.OPEN, "person": None, "reason": None, "decided_at": None}
-    rows = [
+    return [
         {
             "version_id": version_id, "class_id": f.class_id, "check": f.check, "severity": f.severity,
             "value": float(f.value), "limit": float(f.limit), "message": f.message,
-            **(_decided(known[f.check, f.class_id]) if (f.check, f.class_id) in known else still_open),
+            **settled.get((f.check, f.class_id), still_open),
         }
         for f in new.findings
     ]  # fmt: skip
-    if new.kind is not VersionKind.INGESTED:
-        rows += [
-            {
-                "version_id": version_id, "class_id": row.class_id, "check": row.check, "severity": row.severity,
-                "value": row.value, "limit": row.limit, "message": row.message, **_decided(row),
-            }
-            for row in known.values() if row.check == OUTSIDE_PROTOCOL
-        ]  # fmt: skip
-    return rows
+
+
+def _settled_findings(
+    session: Session, parent_id: int, new: NewVersion
+) -> dict[tuple[str, int | None], dict[str, object]]:
+    """Findings of the parent that are not open, by check and class, where what they judge is unchanged."""
+    rows = session.scalars(
+        select(FindingRow).where(FindingRow.version_id == parent_id, FindingRow.state != FindingState.OPEN)
+    ).all()
+    unchanged = _unchanged(session, parent_id, new) if rows else frozenset()
+    return {(row.check, row.class_id): _decided(row) for row in rows if row.class_id in unchanged}
+
+
+def _taken_over(
+    session: Session, version_id: int, parent_id: int | None, new: NewVersion
+) -> list[dict[str, object]]:
+    """What was found of the parent, or of a version brought back, and holds of this one, though nobody looks again.
+
+    Later checks look when they are due. What a source drew outside its protocol is found where its mask comes in.
+    """
+    came_in = new.kind is VersionKind.INGESTED
+    checks = [*LATER_CHECKS, *(() if came_in else (OUTSIDE_PROTOCOL,))]
+    there = unsided(new.reserved) | {a.class_id for a in new.annotations if a.class_hash is not None}
+    found: dict[tuple[str, int | None], dict[str, object]] = {}
+    # What is said of both is taken as it stands with the parent.
+    for earlier_id in (new.restores_id, parent_id):
+        if earlier_id is None:
+            continue
+        rows = session.scalars(
+            select(FindingRow).where(FindingRow.version_id == earlier_id, FindingRow.check.in_(checks))
+        ).all()
+        unchanged = _unchanged(session, earlier_id, new) if rows else frozenset()
+        for row in rows:
+            of_case = LATER_CHECKS.get(row.check) is Judged.CASE
+            gone = row.check == OUTSIDE_PROTOCOL and row.class_id not in there
+            if (earlier_id == parent_id) if of_case else (row.class_id in unchanged and not gone):
+                found[row.check, row.class_id] = {
+                    "version_id": version_id, "class_id": row.class_id, "check": row.check, "severity": row.severity,
+                    "value": row.value, "limit": row.limit, "message": row.message, **_decided(row),
+                }  # fmt: skip
+    return list(found.values())
 
 
 def _decided(row: FindingRow) -> dict[str, object]:
     return {"state": row.state, "person": row.person, "reason": row.reason, "decided_at": row.decided_at}
 
 
-def _findings_that_hold(
-    session: Session, parent_id: int, new: NewVersion
-) -> dict[tuple[str, int | None], FindingRow]:
-    """Findings of the parent that its child has to know of, by check and class, where what they judge is unchanged.
-
-    Those that are not open, and those that rest on what came in.
-    """
-    rows = session.execute(
-        select(FindingRow).where(
-            FindingRow.version_id == parent_id,
-            or_(FindingRow.state != FindingState.OPEN, FindingRow.check == OUTSIDE_PROTOCOL),
-        )
-    ).scalars()
-    found = {(row.check, row.class_id): row for row in rows}
-    if not found:
-        return {}
+def _unchanged(session: Session, parent_id: int, new: NewVersion) -> frozenset[int | None]:
+    """Ids of the classes that a version has as its parent has them; None among them: the whole mask."""
     before: dict[int | None, str | None] = {
         row.class_id: row.class_hash
         for row in session.execute(
@@ -354,13 +371,7 @@ def _findings_that_hold(
     before[None] = session.scalar(select(MaskVersion.voxel_hash).where(MaskVersion.id == parent_id))
     now: dict[int | None, str | None] = {a.class_id: a.class_hash for a in new.annotations}
     now[None] = new.voxel_hash
-    there = unsided(new.reserved) | {class_id for class_id, drawn in now.items() if drawn is not None}
-    return {
-        key: row
-        for key, row in found.items()
-        if before[row.class_id] == now[row.class_id]
-        and (row.check != OUTSIDE_PROTOCOL or row.class_id in there)
-    }
+    return frozenset(what for what, hash_ in now.items() if before[what] == hash_)
 
 
 def add_decision(

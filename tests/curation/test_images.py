@@ -75,6 +75,7 @@ def test_the_data_type_does_not_rename_an_image_but_one_voxel_does():
         (np.arange(125, dtype=np.uint8).reshape(5, 5, 5), "grey levels of a window"),
         ((ct() + 1024).astype(np.int16), "perhaps 1024 was added"),
         (ct().astype(np.float32) / 1000, "normalised"),
+        (ct() * np.int16(8), "lie above 2000, denser than bone"),
         ((ct().clip(-1024, -900) - 1024).astype(np.int16), "no HU"),
     ],
 )
@@ -85,6 +86,22 @@ def test_what_cannot_be_hounsfield_units_says_why(voxels, note):
     found = look(voxels)
     assert not found.is_hu
     assert note in found.note
+
+
+def test_of_real_images_the_ct_is_hu_and_the_mr_and_the_windowed_ones_are_not(shared):
+    data = shared / "data"
+    notes = {
+        "totalsegmentator/example_ct.nii.gz": "",
+        "totalsegmentator/example_mr_sm.nii.gz": "values from -47 to 833, hardly any below -30: neither fat nor air, "
+        "perhaps an MR",
+        "odd_nifti/nibabel/anatomical.nii": "98% of the voxels lie above 2000, denser than bone: another unit, "
+        "perhaps of an MR",
+        "odd_nifti/niivue-images/CT_AVM.nii.gz": "no value below 0 (up to 563.2): air is -1000 HU, so perhaps 1024 "
+        "was added",
+        "odd_nifti/niivue-images/CT_pitch.nii.gz": "values from 0 to 255: grey levels of a window, not HU",
+    }
+    for name, note in notes.items():
+        assert look_at_image((data / name).read_bytes(), name).note == note
 
 
 def test_a_ct_is_hu_also_where_the_scanner_padded_it():

@@ -4,13 +4,20 @@ import os
 
 import numpy as np
 import pytest
+from reviewed_case import detail
 from sqlalchemy import func, select
 from volume_files import SHAPE, boxes, write_volume
 
+from curation.later_checks import TUMOR_OUTSIDE_BODY
 from curation.mappings import load_builtin
-from db.models import Annotation, Case, Image
+from db import queries
+from db.models import Annotation, Case, FindingState, Image
+from db.queries.versions import StoredFinding
+from pipelines.correct import correct
 from pipelines.ingest import IngestRequest, ingest
 from pipelines.purge import purge
+from pipelines.revert import revert
+from pipelines.review import dismiss
 from pipelines.runs import Workbench
 
 
@@ -103,3 +110,45 @@ def test_a_purge_takes_the_image_facts_along(bench, tmp_path):
     purge(bench, "S/A", "asked for it")
     with bench.catalog.reading() as session:
         assert session.scalar(select(func.count()).select_from(Image)) == 0
+
+
+def outside_body(bench: Workbench) -> list[StoredFinding]:
+    """What the newest version of S/A says of tumors outside the body."""
+    return [f for f in detail(bench).findings if f.check == TUMOR_OUTSIDE_BODY]
+
+
+def test_a_tumor_outside_the_body_is_found_dismissed_for_good_and_gone_once_it_is_corrected(bench, tmp_path):
+    # A trunk of 24 × 16 voxels of 2 × 2 × 2.5 mm; of the tumor 2 × 3 × 4 voxels (0.24 ml) lie in the air.
+    ct = np.full((40, 30, 6), -1000, np.int16)
+    ct[8:32, 7:23] = 40
+    astray = np.zeros(ct.shape, np.uint8)
+    astray[12:20, 10:20, 1:5] = 1
+    astray[14:16, 12:14, 2:4] = 14
+    inside = astray.copy()
+    astray[0:2, 0:3, 1:5] = 14
+    write_volume(tmp_path / "labels" / "A.nii.gz", astray)
+    path = write_volume(tmp_path / "images" / "A_0000.nii.gz", ct)
+    take_in(bench, tmp_path, images=False)
+    assert outside_body(bench) == []
+    take_in(bench, tmp_path)
+    (found,) = outside_body(bench)
+    assert (found.value, found.state) == (pytest.approx(0.24), FindingState.OPEN)
+    with bench.catalog.reading() as session:
+        query = f'finding = "{TUMOR_OUTSIDE_BODY}"'
+        assert [ref.case_id for ref in queries.case_refs(session, query)] == [1]
+
+    dismiss(bench, "S/A", "it grows there", check=TUMOR_OUTSIDE_BODY)
+    os.utime(path, ns=(0, 0))
+    take_in(bench, tmp_path)
+    (again,) = outside_body(bench)
+    assert (again.id, again.state) == (found.id, FindingState.DISMISSED)
+
+    correct(bench, "S/A", write_volume(tmp_path / "mine.nii.gz", inside), "astray")
+    assert outside_body(bench) == []
+    revert(bench, "S/A@1", "it was right")
+    assert [(f.value, f.state) for f in outside_body(bench)] == [(found.value, FindingState.DISMISSED)]
+
+    # The same tumor on an image in other units: nobody can say.
+    write_volume(tmp_path / "images" / "A_0000.nii.gz", ct + np.int16(1024))
+    correct(bench, "S/A", write_volume(tmp_path / "mine.nii.gz", astray[:, ::-1].copy()), "other side")
+    assert outside_body(bench) == []
