@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Executable, Select, Text, case, cast, func, select
+from sqlalchemy import Executable, Integer, Select, Text, case, cast, func, select
 from sqlalchemy.orm import Session
 
 from curation.status import Origin, Status
@@ -22,6 +22,7 @@ from db.models import (
     Source,
 )
 from db.models import Dataset as DatasetRow
+from db.writes.insert import table_of
 
 # So many rows are in memory at once; their columns are numbers.
 _ROWS = 20_000
@@ -56,20 +57,21 @@ class StoredMask:
 
 def drawn_class(session: Session, class_id: int) -> DrawnClass:
     """Everything that is drawn of one class."""
+    a, c = table_of(Annotation).c, table_of(Case).c
     rows = _streamed(
         session,
         select(
-            Annotation.version_id,
-            Case.source_id,
-            Annotation.voxels,
-            Annotation.volume_ml,
-            Annotation.touches_border,
-            case((Annotation.origin == Origin.PSEUDO, 0), else_=1),
-            # As it stands there: numbers are read for thousands at once.
-            cast(Annotation.centroid, Text),
+            a.version_id,
+            c.source_id,
+            a.voxels,
+            a.volume_ml,
+            # Numbers, and the list as it stands there: nothing is turned into objects one by one.
+            cast(a.touches_border, Integer),
+            case((a.origin == Origin.PSEUDO, 0), else_=1),
+            cast(a.centroid, Text),
         )
-        .join(Case, Case.newest_version_id == Annotation.version_id)
-        .where(Annotation.class_id == class_id, Annotation.status == Status.ANNOTATED),
+        .join_from(table_of(Annotation), table_of(Case), c.newest_version_id == a.version_id)
+        .where(a.class_id == class_id, a.status == Status.ANNOTATED),
     )
     parts: list[tuple[NDArray[Any], ...]] = []
     for some in rows:
@@ -101,9 +103,10 @@ def _triples(texts: Sequence[str | None]) -> NDArray[np.float64]:
 
 def newest_shapes(session: Session) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Ids of the newest versions, ascending, and their shapes along the patient's axes, (n, 3)."""
-    statement = select(
-        MaskVersion.id, MaskVersion.shape_x, MaskVersion.shape_y, MaskVersion.shape_z
-    ).join(Case, Case.newest_version_id == MaskVersion.id)
+    v = table_of(MaskVersion).c
+    statement = select(v.id, v.shape_x, v.shape_y, v.shape_z).join_from(
+        table_of(MaskVersion), table_of(Case), table_of(Case).c.newest_version_id == v.id
+    )
     parts = [np.array([tuple(row) for row in some], np.int64) for some in _streamed(session, statement)]
     table = np.concatenate(parts) if parts else np.zeros((0, 4), np.int64)
     table = table[np.argsort(table[:, 0])]
@@ -195,6 +198,11 @@ def patients_in_several_splits(session: Session) -> list[tuple[int, str, str, Kn
     ]
 
 
+def cases(session: Session) -> int:
+    """How many there are to compare."""
+    return session.scalars(select(func.count()).where(Case.newest_version_id.is_not(None))).one()
+
+
 def versions_with_findings(session: Session, checks: Collection[str]) -> list[int]:
     """Newest versions that have findings of some checks."""
     return list(
@@ -223,7 +231,8 @@ def _case(columns: Sequence[Any]) -> Known:
 
 
 def _streamed(session: Session, statement: Executable) -> Iterator[Sequence[Any]]:
-    return session.execute(statement, execution_options={"yield_per": _ROWS}).partitions()
+    """Rows of a statement over tables, so many at a time."""
+    return session.connection().execute(statement, execution_options={"yield_per": _ROWS}).partitions()
 
 
 def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:

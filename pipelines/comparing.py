@@ -39,6 +39,8 @@ COMPARING = (
     PATIENT_IN_TWO_SPLITS,
 )
 _VERSIONS_PER_WRITE = 1000
+# Comparing reads all of the catalog. Of more cases a stage that adds a few does not wait for it.
+_AT_ONCE = 50_000
 
 # Version id to what was found in it.
 Found = dict[int, list[Finding]]
@@ -47,17 +49,31 @@ Found = dict[int, list[Finding]]
 def compare(bench: Workbench) -> Outcome:
     """Compare all cases as a run of its own, and book what came of it."""
     with run(bench, "compare", {}) as booking:
-        compare_cases(bench, booking)
+        _compare(bench, booking)
         return booking.outcome
 
 
-def compare_cases(bench: Workbench, booking: Booking) -> None:
+def compare_at_the_end(bench: Workbench, booking: Booking) -> None:
+    """Compare all cases as the last step of a run that may have changed some; a large catalog is left for later."""
+    booking.flush()
+    with bench.catalog.reading() as session:
+        cases = cohort.cases(session)
+    if cases <= _AT_ONCE:
+        _compare(bench, booking)
+    else:
+        booking.note(
+            "cases compared",
+            f"{cases} cases are too many to be compared with each other each time; do it when it suits: "
+            "maskledger quality --compare",
+        )
+
+
+def _compare(bench: Workbench, booking: Booking) -> None:
     """Compare the newest versions of all cases, and file the findings; says so in a note where any changed.
 
-    Everything queued in the booking is committed first. Findings of the same checks that hold no more go; what a
+    Findings of the same checks that hold no more go; what a
     person dismissed stays dismissed while the same is found.
     """
-    booking.flush()
     bench.progress.start("compare cases", 4)
     found: Found = defaultdict(list)
     with bench.catalog.reading() as session:

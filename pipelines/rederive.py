@@ -17,7 +17,7 @@ from db.models import VersionKind
 from db.store import StoreUnwritableError
 from db.writes import AnnotationValues, NewVersion
 from pipelines.case_list import CaseFacts, read_case_list
-from pipelines.comparing import compare_cases
+from pipelines.comparing import compare_at_the_end
 from pipelines.images import read_images
 from pipelines.incoming import IncomingCase, Measured
 from pipelines.revise import Revision, merge_again
@@ -176,7 +176,7 @@ def rederive(bench: Workbench, request: RederiveRequest) -> Outcome:
             outcome.count("on a later revision", work.later)
         _change_revision(work, booking, values, protocol)
         read_images(bench, booking, source_id=work.revision.source_id)
-        compare_cases(bench, booking)
+        compare_at_the_end(bench, booking)
         return outcome
 
 
