@@ -19,6 +19,7 @@ from db.store import Store, StoreUnwritableError
 from db.writes import NewVersion
 from pipelines.annotate import Drawn, MaskFacts, conflict_values, examine, rederived
 from pipelines.case_masks import stored_mask
+from pipelines.comparing import compare_at_the_end
 from pipelines.images import read_images
 from pipelines.runs import Outcome, Workbench, map_cases, run
 
@@ -100,6 +101,7 @@ def complement(
         bench.progress.finish()
         # What was drawn just now has no mean HU yet.
         read_images(bench, booking, case_ids=[job.case.case_id for job in jobs])
+        compare_at_the_end(bench, booking)
         return booking.outcome
 
 

@@ -15,6 +15,7 @@ from db import case_files, ingest_state, purged, standing, writes
 from db.models import Role, VersionKind
 from db.writes import NewVersion
 from pipelines.case_list import CaseFacts, read_case_list, unknown_cases
+from pipelines.comparing import compare_at_the_end
 from pipelines.folders import CaseFiles, book_foreign, find_cases, find_part_cases
 from pipelines.images import read_images
 from pipelines.incoming import IncomingCase, Measured, measure
@@ -100,6 +101,7 @@ def ingest(bench: Workbench, request: IngestRequest) -> Outcome:
         booking.flush()
         bench.progress.finish()
         read_images(bench, booking, source_id=taking.source_id)
+        compare_at_the_end(bench, booking)
         return booking.outcome
 
 

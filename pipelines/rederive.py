@@ -18,6 +18,7 @@ from db.models import VersionKind
 from db.store import StoreUnwritableError
 from db.writes import AnnotationValues, NewVersion
 from pipelines.case_list import CaseFacts, read_case_list, unknown_cases
+from pipelines.comparing import compare_at_the_end
 from pipelines.images import read_images
 from pipelines.incoming import IncomingCase, Measured
 from pipelines.remarks import Remarks
@@ -193,6 +194,7 @@ def rederive(bench: Workbench, request: RederiveRequest) -> Outcome:
             outcome.count("purged", work.purged)
         _change_revision(work, booking, values, protocol)
         read_images(bench, booking, source_id=work.revision.source_id)
+        compare_at_the_end(bench, booking)
         return outcome
 
 

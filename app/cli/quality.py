@@ -27,13 +27,17 @@ def quality(
             "--check", metavar="NAME", help="A check, e.g. outside_protocol; may be given several times."
         ),
     ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="First compare all cases with each other again.")
+    ] = False,
     list_all: Annotated[bool, typer.Option("--all", help="Every info in a line of its own, too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the open findings of the queried cases: errors, then warnings, by case; infos are counted by check.
 
     `--all`, `--severity info` or `--check NAME` list infos one by one; `--json` has all of them always. What each
-    check looks at stands in docs/guide.md; `review dismiss` settles one.
+    check looks at stands in docs/findings.md; `review dismiss` settles one. `--compare` first compares all cases with
+    each other again, which `ingest`, `source rederive` and `complement` do at their end.
 
     Examples: `maskledger quality`, `maskledger quality 'source = "KiTS"' --check outside_protocol`
     """
@@ -46,6 +50,12 @@ def quality(
     for word in severity or ():
         if word not in order:
             raise UsageError(f"--severity '{word}' is none of {', '.join(order)}; use one of them")
+    if compare:
+        from app.progress import console_progress
+        from pipelines.comparing import compare as compare_cases
+
+        with workspace_of(context) as ws:
+            compare_cases(ws.bench(progress=console_progress(quiet=as_json)))
     with workspace_of(context) as ws, ws.catalog.reading() as session:
         refs = queries.case_refs(session, query)
         by_version = queries.findings(session, [ref.version_id for ref in refs])

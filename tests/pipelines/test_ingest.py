@@ -198,7 +198,7 @@ def test_a_mask_that_comes_after_its_image_is_version_two_and_must_fit_it(bench,
 
 
 def test_a_mask_whose_image_is_not_there_is_noted_and_taken(bench, tmp_path):
-    write_volume(tmp_path / "l" / "A.nii.gz", boxes({LIVER: 5}))
+    write_volume(tmp_path / "l" / "A.nii.gz", boxes({LIVER: 4}))
     write_volume(tmp_path / "l" / "B.nii.gz", boxes({LIVER: 5}))
     write_image(tmp_path / "i" / "B_0000.nii.gz")
     outcome = take(bench, tmp_path / "l", tmp_path / "i")
