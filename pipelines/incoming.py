@@ -17,6 +17,7 @@ from db.ingest_state import KnownCase
 from db.store import Store
 from db.writes import AnnotationValues, ConflictValues
 from pipelines.annotate import conflict_values, examine, ingested_annotations, nothing_annotated
+from pipelines.files_of_users import file_bytes, require_file
 
 
 @dataclass(frozen=True)
@@ -160,12 +161,12 @@ def mask_bytes(mask: Path, mapping: LabelMapping) -> bytes:
     """A mask file's bytes; of a folder with one file per class, those that the mapping names, bound together.
 
     Raises:
-        CurationError: The folder holds none of them.
+        CurationError: The folder holds none of them, or something is no file.
     """
     if not mask.is_dir():
-        return mask.read_bytes()
+        return file_bytes(mask)
     files = {
-        number: (name, (mask / name).read_bytes())
+        number: (name, file_bytes(mask / name))
         for number, name in mapping.parts.items()
         if (mask / name).exists()
     }
@@ -204,6 +205,7 @@ def _measure_image(job: IncomingCase) -> Measured:
     assert job.image is not None, "a case has a mask or an image"
     if job.known is not None:
         return Measured(job, unchanged=True)
+    require_file(job.image)
     with job.image.open("rb") as stream:
         geometry = decode_geometry(stream, str(job.image))
     return Measured(job, geometry=geometry, annotations=nothing_annotated())
@@ -213,6 +215,7 @@ def _check_image(job: IncomingCase, mask_geometry: Geometry) -> None:
     """Refuse a mask that does not lie on its image's grid."""
     if job.image is None:
         return
+    require_file(job.image)
     with job.image.open("rb") as stream:
         image_geometry = decode_geometry(stream, str(job.image))
     if difference := mask_geometry.difference(image_geometry):
