@@ -9,6 +9,7 @@ BENCHMARKS = {
     "history": "Diff and blame",
     "metrics": "DSC and NSD",
     "datasets": "Freeze and export",
+    "ingest": "Ingest of tiny masks, and bare catalog rows",
     "million": "A catalog of a million cases",
     "review": "The worklist of a review",
     "upkeep": "Verify, and ingest of what is known",

@@ -88,6 +88,7 @@ _BY_SUFFIX = {
     ".nii.zst": PACKED,
     ".nii.zip": PACKED,
 }
+_LAST_WORDS = frozenset(suffix.rpartition(".")[2] for suffix in _BY_SUFFIX)
 
 
 def format_of_content(head: bytes) -> Format | None:
@@ -100,6 +101,8 @@ def format_of_content(head: bytes) -> Format | None:
 def format_of_name(name: str) -> tuple[str, Format] | None:
     """A file name without the suffix of a foreign volume, and its format; None for any other name."""
     words = name.split(".")
+    if words[-1].lower() not in _LAST_WORDS:
+        return None  # as most files in a folder of a hundred thousand
     for many in (2, 1):
         suffix = "." + ".".join(words[-many:])
         if len(suffix) < len(name) and (kind := _BY_SUFFIX.get(suffix.lower())):
@@ -116,19 +119,21 @@ class ForeignFiles:
     line: str
 
 
-def foreign_files(paths: Iterable[Path]) -> list[ForeignFiles]:
-    """Which of these are volumes in a format that is not read, by name: one entry per folder and format.
+def foreign_files(folder: Path, names: Iterable[str]) -> list[ForeignFiles]:
+    """Which of a folder's files are volumes in a format that is not read, by name: one entry per format.
 
     One entry, because a DICOM series has a file per slice, and because a pair has two.
     """
-    groups: dict[tuple[Path, Format], dict[str, Path]] = defaultdict(dict)
-    for path in paths:
-        if found := format_of_name(path.name):
-            files = groups[path.parent, found[1]]
-            files[found[0]] = min(path, files.get(found[0], path))
+    groups: dict[Format, dict[str, str]] = defaultdict(dict)
+    for name in names:
+        if found := format_of_name(name):
+            files = groups[found[1]]
+            files[found[0]] = min(name, files.get(found[0], name))
     entries = []
-    for (folder, kind), files in groups.items():
+    for kind, files in groups.items():
         first = min(files.values())
-        where = f"{first}: " if len(files) == 1 else f"{folder}: {len(files)} files like {first.name}, each "
-        entries.append(ForeignFiles(first, kind, f"{where}{kind.what}; {kind.remedy}"))
+        where = (
+            f"{folder / first}: " if len(files) == 1 else f"{folder}: {len(files)} files like {first}, each "
+        )
+        entries.append(ForeignFiles(folder / first, kind, f"{where}{kind.what}; {kind.remedy}"))
     return sorted(entries, key=lambda entry: entry.first)

@@ -75,14 +75,18 @@ class Store:
                 for path, data in zip(map(self.path, names), files, strict=True)
                 if not (path.exists() and self._claim(path, len(data)))
             }
-            folders = {path.parent for path in new}
+            folders = sorted({path.parent for path in new})
+            for folder in folders:
+                folder.mkdir(parents=True, exist_ok=True)
             if len(new) == 1:
-                _write(*new.popitem())
-                _sync_folder(folders.pop())
+                _write_all([*new.items()])
+                _sync_folders(folders)
             elif new:
-                with ThreadPoolExecutor(min(len(new), _TOGETHER)) as threads:
-                    list(threads.map(_write, new.keys(), new.values()))
-                    list(threads.map(_sync_folder, folders))
+                # A share for each thread: to hand over the files one by one would cost as much as to write them.
+                shares = min(len(new), _TOGETHER)
+                with ThreadPoolExecutor(shares) as threads:
+                    list(threads.map(_write_all, ([*new.items()][i::shares] for i in range(shares))))
+                    list(threads.map(_sync_folders, (folders[i::shares] for i in range(shares))))
         except OSError as error:
             if error.errno not in _UNWRITABLE:
                 raise
@@ -233,17 +237,21 @@ def is_older(path: Path, seconds: float) -> bool:
         return False
 
 
+def _write_all(files: Sequence[tuple[Path, bytes]]) -> None:
+    for path, data in files:
+        _write(path, data)
+
+
 def _write(path: Path, data: bytes) -> None:
     """Let a file appear whole or not at all; it stays once its folder is synchronised, too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, because a rename is atomic only within one file system.
     descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o444)  # mkstemp's 0600 would hide it from colleagues
+            os.fchmod(descriptor, 0o444)  # mkstemp's 0600 would hide it from colleagues
+            os.fsync(descriptor)
         # Two writers of the same bytes may both get here: the second replaces equal by equal.
         Path(temporary).replace(path)
     except BaseException:
@@ -260,10 +268,11 @@ def _unlink(path: Path) -> int:
     return size
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _sync_folders(folders: Sequence[Path]) -> None:
+    """Make renames survive a power cut."""
+    for folder in folders:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -23,6 +23,7 @@ from pipelines.annotate import Drawn, MaskFacts, conflict_values, examine, reder
 from pipelines.by_hand import erased as said_of_erased
 from pipelines.by_hand import require_reason, seen_and_newest
 from pipelines.case_masks import stored_mask
+from pipelines.files_of_users import kept_path
 from pipelines.images import read_image
 from pipelines.runs import Workbench
 
@@ -131,7 +132,7 @@ def correct(
             message=reason,
             geometry=newest.geometry,
             incoming_hash=bench.store.put(data),
-            incoming_path=str(file.resolve()),
+            incoming_path=kept_path(file),
             file_hash=bench.store.put(stored),
             voxel_hash=voxel_hash,
             annotations=tuple(result.annotations.values()),

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from curation.errors import UsageError
 from curation.formats import ForeignFiles, foreign_files, format_of_name
 from curation.parts import fitting
 from pipelines.runs import Booking
+from pipelines.walk import walk
 
 SUFFIXES = (".nii.gz", ".nii")
 CHANNEL_SUFFIX = "_0000"  # nnU-Net's name for the first (here: only) channel of an image
@@ -36,23 +37,26 @@ class CaseFiles:
 
 def volume_stem(path: Path) -> str | None:
     """The file's name without .nii or .nii.gz; None for any other file."""
+    return _stem(path.name)
+
+
+def _stem(name: str) -> str | None:
+    lower = name.lower()
     for suffix in SUFFIXES:
-        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
-            return path.name[: -len(suffix)]
+        if lower.endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
     return None
 
 
 def list_volumes(folder: Path, what: str) -> list[Path]:
     """All NIfTI files under a folder, sorted; or the one file, where a file is given.
 
-    Links to folders are not followed: they can loop.
-
     Raises:
         UsageError: The folder is absent or holds no NIfTI file.
     """
     if folder.is_file():
         if volume_stem(folder) is None:
-            for foreign in foreign_files([folder]):
+            for foreign in foreign_files(folder.parent, [folder.name]):
                 raise UsageError(foreign.line)
             raise UsageError(f"{folder}: not a .nii.gz or .nii file; give {what} as NIfTI")
         return [folder]
@@ -60,9 +64,9 @@ def list_volumes(folder: Path, what: str) -> list[Path]:
         raise UsageError(f"{folder}: no such folder; give the folder that holds the {what}")
     found = [
         parent / name
-        for parent, names in _walk(folder)
+        for parent, names in walk(folder)
         for name in names
-        if not name.startswith(".") and volume_stem(Path(name)) is not None
+        if not name.startswith(".") and _stem(name) is not None
     ]
     if not found:
         for foreign in list_foreign(folder):
@@ -73,38 +77,40 @@ def list_volumes(folder: Path, what: str) -> list[Path]:
 
 def list_foreign(folder: Path) -> list[ForeignFiles]:
     """Volumes under a folder that are not NIfTI, but for those that stand there as NIfTI too."""
-    found: list[Path] = []
-    for parent, names in _walk(folder):
-        stems = {volume_stem(Path(name)) for name in names}
-        found += [
-            parent / name
+    return _left_out(folder)[0]
+
+
+def _left_out(folder: Path) -> tuple[list[ForeignFiles], list[OSError]]:
+    """The same, and why folders below could not be read."""
+    unreadable: list[OSError] = []
+    found: list[ForeignFiles] = []
+    for parent, names in walk(folder, unreadable):
+        foreign = {
+            name: known[0]
             for name in names
-            if not name.startswith(".") and ((known := format_of_name(name)) and known[0] not in stems)
-        ]
-    return foreign_files(found)
+            if not name.startswith(".") and (known := format_of_name(name)) is not None
+        }
+        if foreign:
+            stems = {_stem(name) for name in names}
+            found += foreign_files(parent, [name for name, stem in foreign.items() if stem not in stems])
+    return sorted(found, key=lambda entry: entry.first), unreadable
 
 
-def book_foreign(booking: Booking, *folders: Path | None) -> None:
-    """Book what stands in these folders as a volume that is not NIfTI, so that nobody believes it was taken."""
+def book_left_out(booking: Booking, *folders: Path | None) -> None:
+    """Book what stands in these folders and is not taken, so that nobody believes it was.
+
+    That is: volumes that are not NIfTI, and folders that cannot be read.
+    """
     for folder in dict.fromkeys(folders):
-        for foreign in list_foreign(folder) if folder else ():
+        if folder is None or not folder.is_dir():
+            continue
+        left_out, unreadable = _left_out(folder)
+        for foreign in left_out:
             book = booking.note if foreign.kind.may_be_else else booking.refuse
             book(str(foreign.first), foreign.line)
-
-
-def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Folders below one and their files' names, linked folders too: on clusters datasets are often links.
-
-    A link that leads back to a folder above itself is not followed.
-    """
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        here = Path(parent)
-        folders[:] = [name for name in folders if not _leads_back(here / name)]
-        yield here, names
-
-
-def _leads_back(folder: Path) -> bool:
-    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
+        for error in unreadable:
+            line = f"{error.filename}: {error.strerror}; what lies in this folder was not taken"
+            booking.refuse(str(error.filename), line)
 
 
 def find_cases(
@@ -133,7 +139,7 @@ def find_cases(
     if labels and images and labels.is_file() and images.is_file():
         name = _without_channel(volume_stem(images) or images.name)
         return [CaseFiles(name, [labels], [images])]
-    mixed = labels is not None and images is not None and labels.resolve() == images.resolve()
+    mixed = labels is not None and images is not None and os.path.realpath(labels) == os.path.realpath(images)
     if labels:
         files = list_volumes(labels, "masks")
         for path, name in _masks(files, labels, mask_pattern, mixed):
@@ -161,7 +167,7 @@ def find_part_cases(
         return []
     found: dict[Path, list[str]] = {}
     named = False
-    for folder, there in _walk(labels):
+    for folder, there in walk(labels):
         seen = [name for name in there if not name.startswith(".")]
         ours = {name for name in seen if fitting(name, parts)}
         if ours or folder.name == PARTS_FOLDER:
@@ -171,7 +177,7 @@ def find_part_cases(
         return []
     cases: dict[str, CaseFiles] = {}
     for folder in sorted(found):
-        here = folder.absolute()
+        here = Path(os.path.abspath(folder))  # noqa: PTH100 - a `..` in it names no case; links keep their names
         name = here.parent.name if here.name == PARTS_FOLDER else here.name
         case = cases.setdefault(name, CaseFiles(name))
         case.masks.append(folder)

@@ -18,6 +18,7 @@ from db.ingest_state import KnownCase
 from db.store import Store
 from db.writes import AnnotationValues, ConflictValues
 from pipelines.annotate import conflict_values, examine, ingested_annotations, nothing_annotated
+from pipelines.files_of_users import file_bytes, require_file
 
 
 @dataclass(frozen=True)
@@ -178,10 +179,10 @@ def mask_bytes(mask: Path, mapping: LabelMapping) -> bytes:
     """A mask file's bytes; of a folder with one file per class, those that the mapping names, bound together.
 
     Raises:
-        CurationError: The folder holds none of them, or a file is of two entries of the mapping.
+        CurationError: The folder holds none of them, a file is of two entries of the mapping, or something is no file.
     """
     if not mask.is_dir():
-        return mask.read_bytes()
+        return file_bytes(mask)
     numbers: dict[str, int] = {}
     for path in mask.iterdir():
         found = [] if path.name.startswith(".") else fitting(path.name, mapping.parts)
@@ -199,7 +200,7 @@ def mask_bytes(mask: Path, mapping: LabelMapping) -> bytes:
         )
     rank = {number: at for at, number in enumerate(mapping.parts)}
     names = sorted(numbers, key=lambda name: (rank[numbers[name]], name))
-    return bind((numbers[name], name, (mask / name).read_bytes()) for name in names)
+    return bind((numbers[name], name, file_bytes(mask / name)) for name in names)
 
 
 def decode_incoming(data: bytes, filename: str) -> tuple[Geometry, RunLengths]:
@@ -229,6 +230,7 @@ def _measure_image(job: IncomingCase) -> Measured:
     assert job.image is not None, "a case has a mask or an image"
     if job.known is not None:
         return Measured(job, unchanged=True)
+    require_file(job.image)
     with job.image.open("rb") as stream:
         geometry = decode_geometry(stream, str(job.image))
     return Measured(job, geometry=geometry, annotations=nothing_annotated())
@@ -238,6 +240,7 @@ def _check_image(job: IncomingCase, mask_geometry: Geometry) -> None:
     """Refuse a mask that does not lie on its image's grid."""
     if job.image is None:
         return
+    require_file(job.image)
     with job.image.open("rb") as stream:
         image_geometry = decode_geometry(stream, str(job.image))
     if difference := mask_geometry.difference(image_geometry):

@@ -9,14 +9,16 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from curation.errors import UsageError
+from curation.errors import CurationError, UsageError
 from curation.mappings import LabelMapping
+from curation.one_line import one_line
 from db import case_files, ingest_state, purged, standing, writes
 from db.models import Role, VersionKind
 from db.writes import NewVersion
 from pipelines.case_list import CaseFacts, read_case_list, unknown_cases
 from pipelines.comparing import compare_at_the_end
-from pipelines.folders import CaseFiles, book_foreign, find_cases, find_part_cases
+from pipelines.files_of_users import case_name_problem, kept_path
+from pipelines.folders import CaseFiles, book_left_out, find_cases, find_part_cases
 from pipelines.images import read_images
 from pipelines.incoming import IncomingCase, Measured, measure
 from pipelines.remarks import Remarks
@@ -71,12 +73,12 @@ def ingest(bench: Workbench, request: IngestRequest) -> Outcome:
     parameters = {
         "source": request.source,
         "revision": request.revision,
-        "labels": str(request.labels) if request.labels else None,
-        "images": str(request.images) if request.images else None,
+        "labels": one_line(str(request.labels)) if request.labels else None,
+        "images": one_line(str(request.images)) if request.images else None,
         "mapping": request.mapping.name,
     }
     with run(bench, "ingest", parameters, key=request.source, total=len(files)) as booking:
-        book_foreign(booking, request.labels, request.images)
+        book_left_out(booking, request.labels, request.images)
         taking = _Taking(bench, request, listed, booking)
         taking.remarks.see_files(files)
         bench.progress.start(f"ingest {request.source}", len(files))
@@ -144,8 +146,17 @@ def _size(mask: Path | None) -> int:
 def _check_names(request: IngestRequest) -> None:
     if not request.source or any(sign in request.source for sign in "/@"):
         raise UsageError(f"source name '{request.source}' may not be empty or contain '/' or '@'; rename it")
+    if one_line(request.source) != request.source:
+        raise UsageError(
+            f"source name '{one_line(request.source)}' may not hold control characters; rename it"
+        )
     if request.labels is None and request.images is None:
         raise UsageError("nothing to ingest: give --labels DIR, --images DIR or both")
+    for folder in filter(None, (request.labels, request.images)):
+        try:
+            kept_path(folder)
+        except CurationError as error:
+            raise UsageError(str(error)) from error
 
 
 class _Taking:
@@ -234,9 +245,8 @@ class _Taking:
             if len(paths) > 1:
                 names = ", ".join(str(path) for path in paths)
                 return f"{names}: {len(paths)} {what} for one case '{case.name}'; keep the one that counts"
-        if "@" in case.name or "/" in case.name:
-            path = (case.masks or case.images)[0]
-            return f"{path}: case names may not contain '/' or '@'; rename the file"
+        if problem := case_name_problem(case.name):
+            return f"{(case.masks or case.images)[0]}: {problem}; rename the file"
         return None
 
     def _purged(self, name: str) -> str | None:
@@ -361,7 +371,7 @@ class _Taking:
             annotations=measured.annotations,
             reserved=measured.reserved or {},
             conflicts=measured.conflicts,
-            incoming_path=str(mask.resolve()) if mask else None,
+            incoming_path=kept_path(mask) if mask else None,
             findings=measured.findings,
             revision_id=self.revision_id,
             run_id=self.booking.outcome.run_id,
@@ -369,14 +379,14 @@ class _Taking:
 
 
 def _folder(path: Path) -> Path:
-    return (path.parent if path.is_file() else path).resolve()
+    return Path(kept_path(path.parent if path.is_file() else path))
 
 
 def _relative(image: Path | None, root: str | None) -> str | None:
     """An image's path as the catalog keeps it: relative to the image root where it lies below it."""
     if image is None:
         return None
-    resolved = image.resolve()
+    resolved = Path(kept_path(image))
     if root is not None and resolved.is_relative_to(root):
         return resolved.relative_to(root).as_posix()
     return str(resolved)

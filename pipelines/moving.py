@@ -6,6 +6,7 @@ from pathlib import Path
 from curation.errors import UsageError
 from db import copying, queries, writes
 from db.engine import database_url
+from pipelines.files_of_users import kept_path
 from pipelines.runs import Workbench
 
 # How many absent images an error names.
@@ -36,7 +37,7 @@ def add_source(
     said = {
         "licence": licence,
         "citation": citation,
-        "image_root": str(image_root.resolve()) if image_root else None,
+        "image_root": kept_path(image_root) if image_root else None,
     }
     with bench.catalog.writing() as session:
         writes.ensure_source(session, name, **said)
@@ -61,7 +62,7 @@ def move_source(bench: Workbench, name: str, root: Path, *, force: bool = False)
     """
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder; give the folder that holds the images now")
-    root = root.resolve()
+    root = Path(kept_path(root))
     with bench.catalog.reading() as session:
         known = {source.name: source for source in queries.sources(session)}
         # Images outside the old root are booked with their whole path, and stay where they are.

@@ -15,6 +15,7 @@ from curation.errors import CurationError, GridError, UsageError
 from curation.labels import BY_ID
 from curation.mappings import LabelMapping, apply_mapping
 from curation.metrics import agreement
+from curation.one_line import one_line
 from curation.rle import RunLengths
 from curation.volumes import Geometry, decode_mask, encode_and_hash
 from db import case_files, offers, writes
@@ -23,7 +24,8 @@ from db.models import ModelKind
 from db.queries import PurgedCaseError, UnknownCaseError
 from db.store import Store, StoreUnwritableError
 from db.writes import PredictionClassValues
-from pipelines.folders import CHANNEL_SUFFIX, book_foreign, list_volumes, volume_stem
+from pipelines.files_of_users import case_name_problem, file_bytes, kept_path
+from pipelines.folders import CHANNEL_SUFFIX, book_left_out, list_volumes, volume_stem
 from pipelines.runs import Outcome, Workbench, map_cases, run
 
 
@@ -85,9 +87,9 @@ def import_predictions(
     with bench.catalog.writing() as session:
         model_id = writes.ensure_model(session, model, kind=ModelKind.EXTERNAL)
         offers.require_trusted(session, model_id)
-    parameters = {"folder": str(folder), "model": model, "mapping": mapping.name, "source": source}
+    parameters = {"folder": one_line(str(folder)), "model": model, "mapping": mapping.name, "source": source}
     with run(bench, "predictions import", parameters, key=model, total=len(files)) as booking:
-        book_foreign(booking, folder)
+        book_left_out(booking, folder)
         jobs: dict[str, PredictionFile] = {}
         with bench.catalog.reading() as session:
             offered = offers.newest_predictions(session, model_id)
@@ -139,6 +141,8 @@ def _case_of(session: Session, path: Path, source: str | None) -> CaseFile:
     The whole name comes first: in PHANTOM_0000 the end is the case's number, not a channel.
     """
     stem = volume_stem(path) or path.name
+    if problem := case_name_problem(stem):
+        raise UsageError(problem)
     shorter = stem.removesuffix(CHANNEL_SUFFIX)
     prefix = f"{source}/" if source else ""
     if shorter != stem:
@@ -150,7 +154,7 @@ def _case_of(session: Session, path: Path, source: str | None) -> CaseFile:
 def read_prediction(file: PredictionFile) -> ReadPrediction:
     """Decode, map, measure and store one predicted mask. Touches no database."""
     try:
-        data = file.path.read_bytes()
+        data = file_bytes(file.path)
         incoming_hash = hashlib.sha256(data).hexdigest()
         if file.known_hash == incoming_hash:
             return ReadPrediction(file, unchanged=True)
@@ -226,7 +230,7 @@ def book_prediction(
         model_id=model_id,
         settings=settings,
         incoming_hash=read.incoming_hash,
-        incoming_path=str(read.source.path.resolve()) if read.source.path_lasts else None,
+        incoming_path=kept_path(read.source.path) if read.source.path_lasts else None,
         file_hash=read.file_hash,
         voxel_hash=read.voxel_hash,
         compared_version_id=read.source.case.version_id if read.source.case.file_hash else None,

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy.orm import Session
 
 from curation.errors import CurationError
+from curation.one_line import one_line
 from db import writes
 from db.catalog import Catalog
 from db.engine import DatabaseUnreachableError
@@ -181,12 +182,12 @@ class Booking:
 
     def refuse(self, subject: str, line: str) -> None:
         """Book one case that could not be taken; `line` says file, reason and remedy."""
-        self.outcome.refused.append(line)
+        self.outcome.refused.append(one_line(line))
         self._item(subject, ItemState.REFUSED, line)
 
     def note(self, subject: str, line: str) -> None:
         """Book something worth knowing that stops nothing."""
-        self.outcome.noted.append(line)
+        self.outcome.noted.append(one_line(line))
         self._item(subject, ItemState.NOTED, line)
 
     def progress(self, event: dict[str, Any]) -> None:
@@ -199,13 +200,17 @@ class Booking:
                 writes.update_progress(session, self.outcome.run_id, event)
 
     def _item(self, subject: str, state: ItemState, line: str) -> None:
-        self.add(lambda session: self._write_item(session, subject, state, line), subject)
+        # A file's name need not be UTF-8, which both databases want.
+        self.add(lambda session: self._write_item(session, one_line(subject), state, one_line(line)), subject)
 
     def _write_item(self, session: Session, subject: str, state: ItemState, line: str) -> None:
         writes.add_run_item(session, self.outcome.run_id, subject=subject, state=state, reason=line)
 
     def flush(self) -> None:
         """Commit what is queued."""
+        self._since = (
+            time.monotonic()
+        )  # counts the writing, too: where that is slow the next batch is smaller
         # In one order for all runs: two writers of the same cases wait for each other, but never crosswise.
         batch, self._pending = sorted(self._pending, key=lambda queued: queued.subject), []
         if batch:
@@ -217,7 +222,6 @@ class Booking:
         after, self._after = self._after, []
         for action in after:
             action()
-        self._since = time.monotonic()
 
     def _commit(self, batch: list[_Queued]) -> list[_Written]:
         """Write a batch exactly once, without those of its writes that refuse their case."""
@@ -259,8 +263,8 @@ class Booking:
             return _Written("written by another run meanwhile")
         except CurationError as error:
             savepoint.rollback()
-            self._write_item(session, queued.subject, ItemState.REFUSED, str(error))
-            return _Written(refused=str(error))
+            self._write_item(session, one_line(queued.subject), ItemState.REFUSED, one_line(str(error)))
+            return _Written(refused=one_line(str(error)))
         savepoint.commit()
         return _Written(counts_as)
 

@@ -8,7 +8,9 @@ from curation.errors import CurationError, UsageError
 from curation.labels import BY_ID
 from curation.mappings import LabelMapping, apply_mapping
 from curation.metrics import PROTOCOLS, Score, score
+from curation.one_line import one_line
 from curation.volumes import decode_mask
+from pipelines.files_of_users import file_bytes
 from pipelines.folders import list_foreign, list_volumes, mask_names
 from pipelines.runs import Workers, map_cases
 
@@ -95,7 +97,7 @@ def score_folders(
         scored[job.case] = scores
         workers.progress.step(done, job.case)
     workers.progress.finish()
-    return ScoredFolders({name: scored[name] for name in names}, refused)
+    return ScoredFolders({name: scored[name] for name in names}, [*map(one_line, refused)])
 
 
 def _by_name(folder: Path, what: str) -> dict[str, Path]:
@@ -105,9 +107,9 @@ def _by_name(folder: Path, what: str) -> dict[str, Path]:
 def score_pair(job: PairJob) -> tuple[PairJob, dict[int, Score], str | None]:
     """Score one pair of files; returns the reason as text where they cannot be compared."""
     try:
-        geometry, raw = decode_mask(job.reference.read_bytes(), str(job.reference))
+        geometry, raw = decode_mask(file_bytes(job.reference), str(job.reference))
         reference = apply_mapping(raw, job.mapping, str(job.reference))
-        predicted_geometry, raw = decode_mask(job.prediction.read_bytes(), str(job.prediction))
+        predicted_geometry, raw = decode_mask(file_bytes(job.prediction), str(job.prediction))
         prediction = apply_mapping(raw, job.mapping, str(job.prediction))
         if difference := predicted_geometry.difference(geometry):
             raise CurationError(

@@ -92,7 +92,19 @@ def main() -> None:
         # `maskledger cases … | head` closes our stdout early; that is no failure of ours.
         sys.stderr.close()
         sys.exit(0)
+    except UnicodeEncodeError as error:
+        from curation.one_line import one_line
+
+        text = error.object
+        if one_line(text) == text:
+            raise
+        # What a shell hands over need not be text; the databases and our files take nothing else.
+        _complain(f"'{text}' is not UTF-8; give a name that is")
+        sys.exit(2)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            _complain(f"{error.filename}: {error.strerror}; choose a shorter path, or rename the case's file")
+            sys.exit(3)
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
         where = error.filename or "a file"
@@ -109,7 +121,9 @@ def _end(_signal: int, _frame: object) -> None:
 
 
 def _complain(error: object) -> None:
-    print(f"maskledger: {error}", file=sys.stderr)
+    from curation.one_line import one_line
+
+    print(f"maskledger: {one_line(str(error))}", file=sys.stderr)
     caret = getattr(error, "caret", None)
     if caret is not None:
         print(caret(), file=sys.stderr)

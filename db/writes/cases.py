@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from curation.errors import UsageError
 from db.models import Case, Role, Source, SourceRevision
 from db.writes.insert import insert_all_if_absent, insert_if_absent
-from db.writes.versions import NewVersion, add_first_versions
+from db.writes.versions import NewVersion, add_first_versions, packed_states
 
 
 def _check_addressable(what: str, name: str) -> None:
@@ -195,12 +195,12 @@ def add_cases(session: Session, source_id: int, cases: Sequence[NewCase]) -> set
             "extra": dict(case.extra or {}),
             "looked_for": sorted(case.looked_for) if case.looked_for is not None else None,
             "image_path": case.image_path,
+            "states": packed_states(case.first) if case.first is not None else None,
         }
         for case in cases
     ]
-    made = insert_all_if_absent(session, Case, rows, ["source_id", "name"], returning=["name", "id"])
-    ids = {row.name: row.id for row in made}
+    made = [*zip(cases, insert_all_if_absent(session, Case, rows, ["source_id", "name"]), strict=True)]
     add_first_versions(
-        session, {ids[case.name]: case.first for case in cases if case.first is not None and case.name in ids}
+        session, {id_: case.first for case, id_ in made if case.first is not None and id_ is not None}
     )
-    return {case.name for case in cases} - ids.keys()
+    return {case.name for case, id_ in made if id_ is None}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from curation.class_states import pack
@@ -27,7 +27,7 @@ from db.models import (
     VersionKind,
     utc_now,
 )
-from db.writes.insert import insert_all, insert_returning_id, table_of
+from db.writes.insert import insert_all, insert_returning_id, new_ids, table_of
 
 if TYPE_CHECKING:
     from curation.volumes import Geometry
@@ -148,7 +148,7 @@ def add_version(session: Session, case_id: int, parent_id: int | None, new: NewV
 
 
 def add_first_versions(session: Session, firsts: Mapping[int, NewVersion]) -> None:
-    """Add version 1 to cases that this very transaction made, all of them in a few statements.
+    """Add version 1 to cases that this very transaction made with its states, all of them in a few statements.
 
     Nobody else can know these cases yet, so none has to be locked and no parent can be stale.
 
@@ -161,26 +161,23 @@ def add_first_versions(session: Session, firsts: Mapping[int, NewVersion]) -> No
     """
     if not firsts:
         return
+    ids = new_ids(session, MaskVersion, len(firsts))
     rows = [_version_row(case_id, 1, None, new) for case_id, new in firsts.items()]
-    packed = {row["case_id"]: row["states"] for row in rows}
-    table = table_of(MaskVersion)
-    made = session.execute(insert(table).returning(table.c.id, table.c.case_id), rows).all()
-    _add_details(session, [(version_id, None, firsts[case_id]) for version_id, case_id in made])
-    session.connection().execute(
+    insert_all(session, MaskVersion, rows, ids=ids)
+    _add_details(session, [(id_, None, new) for id_, new in zip(ids, firsts.values(), strict=True)])
+    version = table_of(MaskVersion)
+    # One statement, because PostgreSQL's counting trigger fires once a statement. Between these ids there may be
+    # cases of another writer, but whoever sees them sees them with their newest version.
+    session.execute(
         update(_CASE)
-        .where(_CASE.c.id == bindparam("of_case"))
-        .values(newest_version_id=bindparam("newest"), states=bindparam("packed")),
-        [
-            {"of_case": case_id, "newest": version_id, "packed": packed[case_id]}
-            for version_id, case_id in made
-        ],
+        .where(_CASE.c.id.between(min(firsts), max(firsts)), _CASE.c.newest_version_id.is_(None))
+        .where(version.c.case_id == _CASE.c.id, version.c.number == 1)
+        .values(newest_version_id=version.c.id)
     )
 
 
 def _version_row(case_id: int, number: int, parent_id: int | None, new: NewVersion) -> dict[str, object]:
     """The row of a version; every version's row is made here."""
-    if sorted(a.class_id for a in new.annotations) != list(CLASS_IDS):
-        raise ValueError(f"one annotation per class, not of {[a.class_id for a in new.annotations]}")
     geometry = new.geometry
     shape, spacing = geometry.shape_ras, geometry.spacing_ras_mm
     return {
@@ -205,8 +202,19 @@ def _version_row(case_id: int, number: int, parent_id: int | None, new: NewVersi
         "spacing_z": float(spacing[2]),
         "orientation": geometry.axis_codes,
         "affine": [float(value) for row in geometry.affine for value in row],
-        "states": pack({a.class_id: a.origin or a.status for a in new.annotations}),
+        "states": packed_states(new),
     }
+
+
+def packed_states(new: NewVersion) -> int:
+    """What a version's annotations say of the classes, as `curation.class_states` packs it.
+
+    Raises:
+        ValueError: The annotations are not one of each class.
+    """
+    if sorted(a.class_id for a in new.annotations) != list(CLASS_IDS):
+        raise ValueError(f"one annotation per class, not of {[a.class_id for a in new.annotations]}")
+    return pack({a.class_id: a.origin or a.status for a in new.annotations})
 
 
 def _add_details(session: Session, added: Sequence[tuple[int, int | None, NewVersion]]) -> None:
