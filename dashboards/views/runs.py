@@ -46,9 +46,12 @@ def show_runs() -> None:
         if not with_items:
             return
         st.subheader("Refused and noted")
+        # What was refused wants something done; the newest of it first.
+        refusing = (at for at, run in enumerate(with_items.values()) if "refused" in run.items)
         chosen = st.selectbox(
             "Run",
             list(with_items),
+            index=next(refusing, 0),
             format_func=lambda run_id: (
                 f"{run_id} · {with_items[run_id].stage} · "
                 + ", ".join(

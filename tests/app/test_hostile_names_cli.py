@@ -14,9 +14,9 @@ def cli(tmp_path_factory) -> Cli:
     root = tmp_path_factory.mktemp("names")
     run = Cli(root / "w")
     run("init")
-    mask = write_volume(root / "mask.nii.gz", boxes({1: 5})).read_bytes()
     (root / "l").mkdir()
-    for name in (LONG, "plain", "new\nline", os.fsdecode(b"caf\xe9")):
+    for voxels, name in enumerate((LONG, "plain", "new\nline", os.fsdecode(b"caf\xe9")), 1):
+        mask = write_volume(root / "mask.nii.gz", boxes({1: voxels})).read_bytes()
         (root / "l" / f"{name}.nii.gz").write_bytes(mask)
     assert run("ingest", "--source", "S", "--labels", root / "l", rc=1) == "S: 2 new, 2 refused\n"
     lines = [line for line in run.err.splitlines() if line.startswith("refused: ")]

@@ -70,13 +70,21 @@ def test_a_file_in_the_order_of_amos_read_in_that_of_flare_is_told() -> None:
         assert (like in finding.message) == (value != ours)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.permutations(range(13)), st.integers(0, CASES - 1))
-def test_any_order_but_one_of_sides_alone_is_told_of_its_case_alone(order: list[int], case: int) -> None:
-    moved = {(n + 1, to + 1) for n, to in enumerate(order) if n != to}
-    sides = {pair for a, b in SIDED_PAIRS for pair in ((a, b), (b, a))}
+def test_no_other_case_is_blamed_and_what_lies_elsewhere_is_always_told(order: list[int], case: int) -> None:
+    moved = [(n, to) for n, to in enumerate(order) if n != to]
     found = permuted_classes(renamed(source(), case, order))
-    assert set(found) == (set() if moved <= sides else {case})
+    assert set(found) <= {case}
+    # 6 cm off, or of three times the volume. Nearer than that, as the adrenal glands to the vessels, it may be chance.
+    apart = [
+        np.linalg.norm(PLACE_MM[n] - PLACE_MM[to]) > 60 or abs(np.log(VOLUME_ML[n] / VOLUME_ML[to])) > np.log(3)
+        for n, to in moved
+    ]
+    sides = {pair for a, b in SIDED_PAIRS for pair in ((a - 1, b - 1), (b - 1, a - 1))}
+    if all(apart) and not set(moved) <= sides:
+        assert set(found) == {case}
+        assert found[case].value == len(moved)
 
 
 def test_sides_alone_are_another_checks_business() -> None:

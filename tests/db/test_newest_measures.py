@@ -47,7 +47,7 @@ def test_measures_follow_versions_roles_and_images(catalog: Catalog) -> None:
     with catalog.writing() as session:
         look = ImageLook(
             geometry=GRID, voxel_hash=digest("v"), histogram_hash=digest("h"), low=-1000.0, high=500.0, note="",
-            intensities={LIVER: Intensity(mean=61.5, std=9.0)},
+            intensities={LIVER: Intensity(mean=61.5, std=9.0)}, findings=(),
         )  # fmt: skip
         record_image(session, first.case_id, second.id, SeenFile(1, 1), look)
     assert _kept(catalog, "mean_hu") == [(LIVER, 61.5)]

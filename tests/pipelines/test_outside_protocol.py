@@ -24,10 +24,10 @@ NOTE = (
 )
 
 
-def mask(spleen_from: int, spleen_to: int) -> np.ndarray:
-    """A liver of 2×4×4 voxels at x 1 and 2, and a spleen of 4×4 voxels for each x."""
+def mask(spleen_from: int, spleen_to: int, liver_to: int = 3) -> np.ndarray:
+    """A liver from x 1 on and a spleen, of 4×4 voxels for each x."""
     array = np.zeros(SHAPE, np.uint8)
-    array[1:3, 1:5, 1:5] = 1
+    array[1:liver_to, 1:5, 1:5] = 1
     array[spleen_from:spleen_to, 1:5, 1:5] = 2
     return array
 
@@ -47,8 +47,8 @@ def outside(bench, name: str) -> list[tuple[int, float, FindingState]]:
 @pytest.fixture
 def cohort(bench, tmp_path):
     """A and B with a spleen of 32 voxels of 0.01 ml, C without one; only the liver was looked for."""
-    for name, until in (("A", 7), ("B", 7), ("C", 5)):
-        write_volume(tmp_path / "masks" / f"{name}.nii.gz", mask(5, until))
+    for name, until, liver_to in (("A", 7, 3), ("B", 7, 4), ("C", 5, 3)):
+        write_volume(tmp_path / "masks" / f"{name}.nii.gz", mask(5, until, liver_to))
     return bench, IngestRequest("S", LIVER_ALONE, revision="1", labels=tmp_path / "masks")
 
 

@@ -160,8 +160,8 @@ def test_a_class_of_the_protocol_without_a_file_is_missing_until_somebody_says_i
     bench, tmp_path
 ):
     mapping = parse_mapping(MAPPING.replace('"gallbladder"]', '"gallbladder", "spleen"]'), "parts.toml")
-    for name in ("s1", "s2"):
-        write_volume(tmp_path / "in" / name / "segmentations" / "liver.nii.gz", bar(1, 9))
+    for name, until in (("s1", 9), ("s2", 8)):
+        write_volume(tmp_path / "in" / name / "segmentations" / "liver.nii.gz", bar(1, until))
         write_volume(tmp_path / "in" / name / "segmentations" / "spleen.nii.gz", bar(0, 0))
     cases = tmp_path / "cases.csv"
     cases.write_text("case,classes\ns2,liver gallbladder spleen\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sqlalchemy import func, select
-from volume_files import boxes, write_image, write_volume
+from volume_files import SHAPE, boxes, write_volume
 
 from curation.errors import UsageError
 from curation.mappings import load_builtin
@@ -55,7 +55,8 @@ def filled(bench, tmp_path):
     """S/A is Doe's, with image, complemented spleen, scores and decision; S/B is somebody else's."""
     for name, voxels in (("A", 6), ("B", 5)):
         write_volume(tmp_path / "l" / f"{name}.nii.gz", boxes({LIVER: voxels}))
-        write_image(tmp_path / "i" / f"{name}_0000.nii.gz")
+        image = np.random.default_rng(voxels).integers(-1000, 1000, SHAPE).astype(np.int16)
+        write_volume(tmp_path / "i" / f"{name}_0000.nii.gz", image)
         for model, of_model in (("M", 0), ("N", 1)):
             spleen = np.zeros_like(boxes({}))
             spleen[2 : 5 + of_model, 6:8, 2 + voxels % 2 : 5] = SPLEEN

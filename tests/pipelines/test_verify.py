@@ -150,5 +150,5 @@ def test_a_hash_that_is_none_is_damage_not_a_crash(filled):
 
 def test_rows_that_contradict_each_other_are_found_without_decoding(complemented):
     change(complemented, update(Prediction).values(case_id=1))
-    (line,) = verify(complemented).damage
-    assert "spleen is pseudo without a prediction for this case" in line
+    told = verify(complemented).damage
+    assert any("spleen is pseudo without a prediction for this case" in line for line in told)
