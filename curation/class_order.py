@@ -20,9 +20,9 @@ _NORMAL = 1.4826  # median absolute deviation to standard deviation, of a normal
 _ROUNDS = 10
 # Squared distances in standard deviations, of three axes and a volume. One alone counts up to 100, for a missed
 # organ is no more wrong the further away it lies. A class that fits has 4 on average; what is moved must fit
-# its new place (9: within 3 standard deviations) and have fitted its old one far worse.
+# its new place (16: within 4 standard deviations) and have fitted its old one far worse.
 _MOST = 100.0
-_FITS = 9.0
+_FITS = 16.0
 _GAIN_PER_CLASS = 12.0
 
 
@@ -143,7 +143,7 @@ def _moved(
     as_named = np.searchsorted(known, named)
     offset_mm = np.median(centroid_mm - layout.place_mm[named], axis=0)
     before = layout.distances(centroid_mm, log_ml, offset_mm)[np.arange(len(named)), as_named]
-    like, after = _best(layout, centroid_mm, log_ml, named)
+    like, after = _best(layout, centroid_mm, log_ml, named, as_named)
     changed = like != as_named
     gain = before.sum() - after.sum()
     if not changed.any() or gain < _GAIN_PER_CLASS * changed.sum() or (after[changed] > _FITS).any():
@@ -156,6 +156,7 @@ def _best(
     centroid_mm: NDArray[np.float64],
     log_ml: NDArray[np.float64],
     named: NDArray[np.intp],
+    as_named: NDArray[np.intp],
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """The assignment that fits best: for each drawn organ the known one, as its place among them, and its distance."""
     # It takes 0.2 s to import, and most sources have no suspicious case.
@@ -165,10 +166,13 @@ def _best(
     # Where all cases draw the same organs, the mean does not depend on which of them is called what.
     offset_mm = centroid_mm.mean(axis=0) - layout.place_mm[named].mean(axis=0)
     entries = np.arange(len(named))
+    dearer = np.full((len(named), len(place_mm)), _GAIN_PER_CLASS)
+    dearer[entries, as_named] = 0
     like = np.full(len(named), -1)
     for _ in range(_ROUNDS):
         distances = layout.distances(centroid_mm, log_ml, offset_mm)
-        _, now = linear_sum_assignment(distances)
+        # No class moves that gains too little by it.
+        _, now = linear_sum_assignment(distances + dearer)
         if (now == like).all():
             break
         like = now
