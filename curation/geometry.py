@@ -31,7 +31,7 @@ class Geometry:
         x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)).tolist()
         return x, y, z
 
-    @property
+    @cached_property
     def voxel_ml(self) -> float:
         """Volume of one voxel in millilitres."""
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000

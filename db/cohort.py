@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,14 @@ _IDS = 1000
 class DrawnClass:
     """One class in the newest versions that have it, ascending by version; an entry a version.
 
-    `centroid_mm` is (n, 3), RAS+ mm. `by_hand`: original or corrected.
+    `extent` is (n, 3), voxels of the bounding box along the file's axes; `centroid_mm` is (n, 3), RAS+ mm.
+    `by_hand`: original or corrected.
     """
 
     version_id: NDArray[np.int64]
     source_id: NDArray[np.int64]
     voxels: NDArray[np.int64]
+    extent: NDArray[np.int64]
     volume_ml: NDArray[np.float64]
     touches_border: NDArray[np.bool_]
     by_hand: NDArray[np.bool_]
@@ -65,9 +68,10 @@ def drawn_class(session: Session, class_id: int) -> DrawnClass:
             c.source_id,
             a.voxels,
             a.volume_ml,
-            # Numbers, and the list as it stands there: nothing is turned into objects one by one.
+            # Numbers, and the lists as they stand there: nothing is turned into objects one by one.
             cast(a.touches_border, Integer),
             case((a.origin == Origin.PSEUDO, 0), else_=1),
+            cast(a.bbox, Text),
             cast(a.centroid, Text),
         )
         .join_from(table_of(Annotation), table_of(Case), c.newest_version_id == a.version_id)
@@ -75,12 +79,13 @@ def drawn_class(session: Session, class_id: int) -> DrawnClass:
     )
     parts: list[tuple[NDArray[Any], ...]] = []
     for some in rows:
-        *numbers, centroids = zip(*some, strict=True)
-        parts.append((*(np.array(column) for column in numbers), _triples(centroids)))
+        *numbers, boxes, centroids = zip(*some, strict=True)
+        parts.append((*(np.array(column) for column in numbers), _lists(boxes, 6), _lists(centroids, 3)))
     if not parts:
         none = np.zeros(0, np.int64)
-        return DrawnClass(none, none, none, np.zeros(0), none > 0, none > 0, np.zeros((0, 3)))
-    version_id, source_id, voxels, volume_ml, touches_border, by_hand, centroid_mm = (
+        none_3 = np.zeros((0, 3))
+        return DrawnClass(none, none, none, none_3.astype(np.int64), np.zeros(0), none > 0, none > 0, none_3)
+    version_id, source_id, voxels, volume_ml, touches_border, by_hand, box, centroid_mm = (
         np.concatenate(column) for column in zip(*parts, strict=True)
     )
     order = np.argsort(version_id)
@@ -88,6 +93,7 @@ def drawn_class(session: Session, class_id: int) -> DrawnClass:
         version_id[order],
         source_id[order],
         voxels[order],
+        np.nan_to_num(box[order, 3:] - box[order, :3]).astype(np.int64),
         volume_ml[order].astype(np.float64),
         touches_border[order].astype(np.bool_),
         by_hand[order].astype(np.bool_),
@@ -95,22 +101,45 @@ def drawn_class(session: Session, class_id: int) -> DrawnClass:
     )
 
 
-def _triples(texts: Sequence[str | None]) -> NDArray[np.float64]:
-    """JSON lists of three numbers as rows; NaN where there is none."""
-    flat = ",".join((text or "[nan,nan,nan]").strip("[]") for text in texts)
-    return np.array(flat.split(","), np.float64).reshape(-1, 3)
+def _lists(texts: Sequence[str | None], length: int) -> NDArray[np.float64]:
+    """JSON lists of so many numbers as rows; NaN where there is none."""
+    none = ",".join(["nan"] * length)
+    flat = ",".join(text.strip("[]") if text else none for text in texts)
+    return np.array(flat.split(","), np.float64).reshape(-1, length)
 
 
-def newest_shapes(session: Session) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ids of the newest versions, ascending, and their shapes along the patient's axes, (n, 3)."""
+@dataclass(frozen=True, eq=False)
+class Grids:
+    """The grids of the newest versions, ascending by version; an entry a version.
+
+    `shape` is (n, 3), voxels along the patient's axes; `file_axis` is (n, 3), which of the file's axes those are.
+    """
+
+    version_id: NDArray[np.int64]
+    shape: NDArray[np.int64]
+    file_axis: NDArray[np.int64]
+
+
+def newest_grids(session: Session) -> Grids:
+    """On what grids all cases are drawn."""
     v = table_of(MaskVersion).c
-    statement = select(v.id, v.shape_x, v.shape_y, v.shape_z).join_from(
+    statement = select(v.id, v.shape_x, v.shape_y, v.shape_z, v.orientation).join_from(
         table_of(MaskVersion), table_of(Case), table_of(Case).c.newest_version_id == v.id
     )
-    parts = [np.array([tuple(row) for row in some], np.int64) for some in _streamed(session, statement)]
-    table = np.concatenate(parts) if parts else np.zeros((0, 4), np.int64)
+    rows = [
+        (*numbers, *_file_axes(codes))
+        for some in _streamed(session, statement)
+        for *numbers, codes in some
+    ]
+    table = np.array(rows, np.int64).reshape(-1, 7)
     table = table[np.argsort(table[:, 0])]
-    return table[:, 0], table[:, 1:]
+    return Grids(table[:, 0], table[:, 1:4], table[:, 4:])
+
+
+@cache
+def _file_axes(codes: str) -> tuple[int, ...]:
+    """The place of each of the patient's axes in axis codes: (2, 1, 0) of SPR."""
+    return tuple(next(place for place, code in enumerate(codes) if code in ends) for ends in ("LR", "PA", "IS"))
 
 
 def stored_masks(session: Session, version_ids: Sequence[int]) -> list[StoredMask]:

@@ -2,7 +2,8 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -41,6 +42,7 @@ COMPARING = (
 _VERSIONS_PER_WRITE = 1000
 # Comparing reads all of the catalog. Of more cases a stage that adds a few does not wait for it.
 _AT_ONCE = 50_000
+_KINDS = 128  # more kinds of numbers than a signature is made of
 
 # Version id to what was found in it.
 Found = dict[int, list[Finding]]
@@ -140,21 +142,24 @@ def _class_orders(organs: Mapping[int, DrawnClass]) -> Found:
 class _Signatures:
     """A number for every newest version that equal masks share, whichever way their axes run.
 
-    It is made of the shape along the patient's axes and the voxels of every class. Those that share one are
-    looked at voxel by voxel.
+    It is made of the shape along the patient's axes and, of every class, of its voxels and its bounding box's
+    extent along those axes. Those that share one are looked at voxel by voxel.
     """
 
     def __init__(self, session: Session) -> None:
-        self._version_id, shape = cohort.newest_shapes(session)
-        self._number = np.zeros(len(shape), np.uint64)
-        self._drawn = np.zeros(len(shape), np.bool_)
+        self._grids = cohort.newest_grids(session)
+        self._version_id = self._grids.version_id
+        self._number = np.zeros(len(self._version_id), np.uint64)
+        self._drawn = np.zeros(len(self._version_id), np.bool_)
         for axis in range(3):
-            self._number += _mixed(shape[:, axis], axis)
+            self._number += _mixed(self._grids.shape[:, axis], axis)
 
     def add(self, class_id: int, drawn: DrawnClass) -> None:
         """Count in one class; a version has it once."""
         place = np.searchsorted(self._version_id, drawn.version_id)
-        self._number[place] += _mixed(drawn.voxels, 2 + class_id)
+        extent = np.take_along_axis(drawn.extent, self._grids.file_axis[place], axis=1)
+        for kind, numbers in enumerate((drawn.voxels, *extent.T)):
+            self._number[place] += _mixed(numbers, 4 * class_id + kind)
         self._drawn[place] = True
 
     def shared(self) -> list[int]:
@@ -171,7 +176,7 @@ class _Signatures:
 
 def _mixed(numbers: NDArray[np.int64], kind: int) -> NDArray[np.uint64]:
     """Numbers of one kind spread over 64 bits (the finalizer of MurmurHash3), so that their sums tell them apart."""
-    h = numbers.astype(np.uint64) * np.uint64(64) + np.uint64(kind + 1)
+    h = numbers.astype(np.uint64) * np.uint64(_KINDS) + np.uint64(kind + 1)
     for multiplier in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
         h = (h ^ (h >> np.uint64(33))) * np.uint64(multiplier)
     return h ^ (h >> np.uint64(33))
@@ -205,7 +210,11 @@ def _mask_twins(bench: Workbench, masks: Sequence[StoredMask], signatures: _Sign
         if len(different) > 1
         for mask in different.values()
     ]
-    in_ras = dict(map_cases(bench, _turned, jobs, len(jobs)))
+    # Threads: inflating and hashing leave the interpreter to others, and a worker process takes longer to start
+    # than a thousand small masks to turn.
+    with ThreadPoolExecutor(bench.jobs) as threads:
+        workers = replace(bench, executor=bench.executor or threads)
+        in_ras = dict(map_cases(workers, _turned, jobs, len(jobs)))
     groups: dict[str, list[Copy]] = defaultdict(list)
     version_of = {}
     for mask in masks:
