@@ -512,6 +512,13 @@ class Prediction(Base):
     )
     seconds: Mapped[float | None] = mapped_column(comment="Wall time of the prediction, s")
     peak_memory_mb: Mapped[float | None] = mapped_column(comment="MB")
+    memory_area_mb_s: Mapped[float | None] = mapped_column(comment="Area under the memory-time curve, MB s")
+    image_hash: Mapped[str | None] = mapped_column(
+        String(64), comment="BLAKE3 of the bytes of the image it was made on"
+    )
+    probability_hash: Mapped[str | None] = mapped_column(
+        String(64), comment="SHA-256 of the stored map of its probabilities, in percent; NULL where none was kept"
+    )
     run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
     created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
 
@@ -718,6 +725,7 @@ class Evaluation(Base):
     nsd: Mapped[float] = mapped_column(comment="0 to 1, 4 digits")
     seconds: Mapped[float | None] = mapped_column(comment="Wall time of the prediction, s")
     peak_memory_mb: Mapped[float | None] = mapped_column(comment="MB")
+    memory_area_mb_s: Mapped[float | None] = mapped_column(comment="Area under the memory-time curve, MB s")
     run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
     created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")
 

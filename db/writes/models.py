@@ -39,6 +39,7 @@ class NewEvaluation:
     nsd: float
     seconds: float | None = None
     peak_memory_mb: float | None = None
+    memory_area_mb_s: float | None = None
     run_id: int | None = None
 
 
@@ -108,6 +109,9 @@ def add_prediction(
     compared_version_id: int | None = None,
     seconds: float | None = None,
     peak_memory_mb: float | None = None,
+    memory_area_mb_s: float | None = None,
+    image_hash: str | None = None,
+    probability_hash: str | None = None,
     run_id: int | None = None,
 ) -> int:
     """Book a prediction; from now on it is the one of its (case, model) that counts.
@@ -126,6 +130,9 @@ def add_prediction(
         compared_version_id: Version that the classes' `agreement` was measured against.
         seconds: Wall time.
         peak_memory_mb: Highest memory use, MB.
+        memory_area_mb_s: Area under the memory-time curve, MB s.
+        image_hash: BLAKE3 of the bytes of the image it was made on.
+        probability_hash: SHA-256 of the stored map of its probabilities.
         run_id: The run that made it.
 
     Returns:
@@ -145,6 +152,9 @@ def add_prediction(
             "compared_version_id": compared_version_id,
             "seconds": seconds,
             "peak_memory_mb": peak_memory_mb,
+            "memory_area_mb_s": memory_area_mb_s,
+            "image_hash": image_hash,
+            "probability_hash": probability_hash,
             "run_id": run_id,
         },
     )
