@@ -11,6 +11,7 @@ from app.cli import (
     correction,
     datasets,
     ledger,
+    model_books,
     models,
     predictions,
     query,
@@ -70,6 +71,7 @@ correction.register(app)
 retraction.register(app)
 datasets.register(app)
 models.register(app)
+model_books.register(app)
 upkeep.register(app)
 viewing.register(app)
 

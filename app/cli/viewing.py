@@ -47,7 +47,7 @@ def demo(
     Ends with the table baseline / teacher / student per class on unseen cases. Stopped at any point, the
     same command goes on.
     """
-    from app.cli.models import print_comparison
+    from app.cli.model_books import print_comparison
     from app.progress import console_progress
     from app.workspace import create_workspace, open_workspace
     from curation.errors import UsageError
