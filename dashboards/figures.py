@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 from curation.labels import BY_NAME, CLASS_NAMES, CLASSES
 from curation.status import Origin, Status
 from db.queries import EvaluationRow
+from pipelines.compare import MODEL_COLORS
 
 ClassCounts = Mapping[str, Mapping[str, int]]
 
@@ -17,8 +18,6 @@ ClassCounts = Mapping[str, Mapping[str, int]]
 NEUTRAL = "#7d8b92"
 FAINT = "rgba(125, 139, 146, 0.28)"
 ACCENT = "#2a8ca3"
-# One per model, by lightness as well as hue; none is a class's color.
-MODEL_COLORS = ("#90a0a8", "#2a8ca3", "#c98a2b", "#5b6ee1", "#4d7c4a", "#a4507a")
 # How an annotated class was drawn: plain, hatched, dotted.
 ORIGIN_PATTERNS = {Origin.ORIGINAL: "", Origin.PSEUDO: "/", Origin.CORRECTED: "."}
 STATUS_TITLES = {

@@ -1,5 +1,6 @@
 """Evaluate: score a model's predictions against the newest masks of the queried cases, by both protocols."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,8 +11,10 @@ from db import case_files, offers, queries, writes
 from db.case_files import CaseFile
 from db.models import ModelKind
 from db.offers import OfferedPrediction
+from db.queries import PredictionCost
 from db.store import Store
 from db.writes import NewEvaluation
+from pipelines.compare import Comparison, compare
 from pipelines.predict import predict_cases, trained_model
 from pipelines.runs import Outcome, Workbench, map_cases, run
 
@@ -22,6 +25,7 @@ IMPLEMENTATION = "maskledger curation.metrics"
 class _Job:
     case: CaseFile
     prediction: OfferedPrediction
+    cost: PredictionCost
     store: Store
 
 
@@ -41,24 +45,73 @@ def evaluate(bench: Workbench, model: str, query: str, *, device: str = "auto") 
     Raises:
         UsageError: The model is unknown or the query finds no case with a mask.
     """
+    query, cases = scorable(bench, query)
+    return evaluate_cases(bench, model, query, cases, device=device)
+
+
+def scorable(bench: Workbench, query: str) -> tuple[str, list[CaseFile]]:
+    """The query as a run keeps it, whatever @NAME stands for later, and its cases with a mask to score against.
+
+    Raises:
+        UsageError: There are none.
+    """
     with bench.catalog.reading() as session:
-        row = queries.known_model(session, model)
-        # The run keeps what was asked, whatever @NAME stands for later.
         query = queries.spelled_out(session, query)
         cases = [case for case in case_files.queried(session, query) if case.annotated]
     if not cases:
         raise UsageError(
             f"'{query}' finds no case with a mask to score against; ingest reference masks first"
         )
+    return query, cases
+
+
+def unscored(bench: Workbench, model: str, cases: Sequence[CaseFile]) -> list[CaseFile]:
+    """Those of the cases whose newest mask and prediction this program has not scored by both protocols."""
+    with bench.catalog.reading() as session:
+        row = queries.known_model(session, model)
+        offered = offers.newest_predictions(session, row.id)
+        scored = {
+            (e.case_id, e.prediction_id, e.reference_version_id, e.protocol)
+            for e in queries.evaluations(session, model=model)
+            if e.implementation == IMPLEMENTATION
+        }
+    return [
+        case
+        for case in cases
+        if case.case_id not in offered
+        or any(
+            (case.case_id, offered[case.case_id].id, case.version_id, protocol) not in scored
+            for protocol in PROTOCOLS
+        )
+    ]
+
+
+def summaries(bench: Workbench, model: str, query: str) -> list[Comparison]:
+    """Mean and deviation of a model's scores of the queried cases, by each protocol; none where it has no score."""
+    _, cases = scorable(bench, query)
+    ids = {case.case_id for case in cases}
+    with bench.catalog.reading() as session:
+        scored = any(e.case_id in ids for e in queries.evaluations(session, model=model))
+    return [compare(bench, [model], p, cases=ids, resamples=0) for p in PROTOCOLS] if scored else []
+
+
+def evaluate_cases(
+    bench: Workbench, model: str, query: str, cases: Sequence[CaseFile], *, device: str = "auto"
+) -> Outcome:
+    """Predict and score some of the cases that a query found, see `evaluate`."""
+    with bench.catalog.reading() as session:
+        row = queries.known_model(session, model)
     with run(bench, "evaluate", {"model": model, "query": query}, key=model, total=len(cases)) as booking:
         if row.kind is not ModelKind.EXTERNAL:
-            predict_cases(bench, booking, trained_model(bench, model), cases, device)
+            predict_cases(bench, booking, trained_model(bench, model), list(cases), device)
         with bench.catalog.reading() as session:
             offered = offers.newest_predictions(session, row.id)
+            costs = queries.prediction_costs(session, [o.id for o in offered.values()])
         jobs = []
         for case in cases:
             if case.case_id in offered:
-                jobs.append(_Job(case, offered[case.case_id], bench.store))
+                prediction = offered[case.case_id]
+                jobs.append(_Job(case, prediction, costs[prediction.id], bench.store))
             else:
                 booking.note(case.address, f"{case.address}: no prediction of {model}, so no score")
         bench.progress.start(f"score {model}", len(jobs))
@@ -112,6 +165,9 @@ def _rows(scored: _Scored, model_id: int, run_id: int) -> list[NewEvaluation]:
             implementation=IMPLEMENTATION,
             dsc=value.dsc,
             nsd=value.nsd,
+            seconds=scored.job.cost.seconds,
+            peak_memory_mb=scored.job.cost.peak_memory_mb,
+            memory_area_mb_s=scored.job.cost.memory_area_mb_s,
             run_id=run_id,
         )
         for protocol, values in scored.scores.items()

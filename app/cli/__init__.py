@@ -7,6 +7,7 @@ import sys
 import typer
 
 from app.cli import (
+    ablation,
     catalog,
     correction,
     datasets,
@@ -72,6 +73,7 @@ retraction.register(app)
 datasets.register(app)
 models.register(app)
 model_books.register(app)
+ablation.register(app)
 upkeep.register(app)
 viewing.register(app)
 

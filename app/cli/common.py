@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +92,10 @@ def print_table(
         print(line(row))
 
 
-def finish(outcome: "Outcome", title: str, as_json: bool) -> None:
-    """Print what a stage did; refused cases go to stderr and make the exit code 1."""
+def finish(
+    outcome: "Outcome", title: str, as_json: bool, more: Mapping[str, Any] | None = None
+) -> None:
+    """Print what a stage did; refused cases go to stderr and make the exit code 1. `more` goes into the JSON."""
     for line in outcome.noted:
         print(f"note: {line}", file=sys.stderr)
     for line in outcome.refused:
@@ -105,6 +107,7 @@ def finish(outcome: "Outcome", title: str, as_json: bool) -> None:
                 "counts": outcome.counts,
                 "noted": outcome.noted,
                 "refused": outcome.refused,
+                **(more or {}),
             }
         )
     else:

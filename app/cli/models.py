@@ -144,17 +144,30 @@ def evaluate(
 ) -> None:
     """Score a model against the newest masks of the queried cases; predicts first what is not predicted.
 
-    Both protocols are kept: flare23 (all 14 classes) and known (classes missing in a case left out).
+    Both protocols are kept: flare23 (all 14 classes) and known (classes missing in a case left out). Ends with
+    mean ± standard deviation per class over the queried cases, by both.
 
     Example: `maskledger evaluate student "role = test"`
     """
+    from app.cli.score_text import comparison_json, print_efficiency, print_means
     from app.progress import console_progress
     from pipelines.evaluate import evaluate as run_evaluate
+    from pipelines.evaluate import summaries
 
     with workspace_of(context) as ws:
         warn_of_taints(ws, [model])
-        outcome = run_evaluate(ws.bench(jobs=jobs, progress=console_progress()), model, query, device=device)
-    finish(outcome, f"evaluate {model}", as_json)
+        bench = ws.bench(jobs=jobs, progress=console_progress())
+        outcome = run_evaluate(bench, model, query, device=device)
+        found = summaries(bench, model, query)
+    if not as_json:
+        for table in found:
+            print_means(table)
+            print()
+        if found:
+            print_efficiency(found[0])
+    finish(
+        outcome, f"evaluate {model}", as_json, {"summary": {t.protocol: comparison_json(t) for t in found}}
+    )
 
 
 def score(

@@ -47,7 +47,7 @@ def demo(
     Ends with the table baseline / teacher / student per class on unseen cases. Stopped at any point, the
     same command goes on.
     """
-    from app.cli.model_books import print_comparison
+    from app.cli.score_text import print_comparison
     from app.progress import console_progress
     from app.workspace import create_workspace, open_workspace
     from curation.errors import UsageError
@@ -58,7 +58,7 @@ def demo(
     root, _ = create_workspace(folder / "workspace")
     with open_workspace(root) as ws:
         result = run_demo(ws.bench(progress=console_progress()), folder / "cohort", SIZES[size])
-    print_comparison(result.comparison, "flare23")
+    print_comparison(result.comparison)
     print()
     print_table(
         ("step", "seconds"),

@@ -87,6 +87,12 @@ def runs(session: Session, *, stage: str | None = None, limit: int | None = None
     return _with_items(session, session.scalars(statement).all())
 
 
+def run_by_id(session: Session, run_id: int) -> RunRow | None:
+    """One run; None if there is none of this number."""
+    found = _with_items(session, session.scalars(select(Run).where(Run.id == run_id)).all())
+    return found[0] if found else None
+
+
 def _with_items(session: Session, found: Sequence[Run]) -> list[RunRow]:
     items: dict[int, dict[str, int]] = {run.id: {} for run in found}
     counts = (

@@ -1,6 +1,7 @@
 """Models and how they scored."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 from curation.errors import UsageError
 from curation.labels import BY_ID
 from db import taints
-from db.models import Case, Dataset, DatasetVersion, Evaluation, Model, ModelKind, Prediction, Source
+from db.models import Case, Dataset, DatasetVersion, Evaluation, Model, ModelKind, Prediction, Run, Source
 
 
 class UnknownModelError(UsageError):
@@ -23,6 +24,7 @@ class ModelRow:
     """A model. `dataset` is ``NAME@N``; `weights_path` a folder relative to the workspace.
 
     Attributes:
+        seed: Of its training, as the run's parameters say; None if they do not.
         retracted: When it was retracted, by whom and why, as a sentence; None if it was not.
         tainted: Sentences on what it descends from that was retracted.
     """
@@ -42,6 +44,7 @@ class ModelRow:
     run_id: int | None
     created_at: datetime
     predicted_cases: int
+    seed: int | None = None
     retracted: str | None = None
     tainted: tuple[str, ...] = ()
 
@@ -53,7 +56,10 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class EvaluationRow:
-    """One score of one class of one case; `dsc` and `nsd` are 0 to 1."""
+    """One score of one class of one case; `dsc` and `nsd` are 0 to 1.
+
+    `seconds`, `peak_memory_mb` and `memory_area_mb_s` are what the prediction took; None where nobody measured it.
+    """
 
     model: str
     case: str
@@ -68,6 +74,16 @@ class EvaluationRow:
     reference_version_id: int
     seconds: float | None
     peak_memory_mb: float | None
+    memory_area_mb_s: float | None = None
+
+
+@dataclass(frozen=True)
+class PredictionCost:
+    """What a prediction took: wall time in s, highest memory in MB, area under the memory-time curve in MB s."""
+
+    seconds: float | None
+    peak_memory_mb: float | None
+    memory_area_mb_s: float | None
 
 
 @dataclass(frozen=True)
@@ -118,8 +134,18 @@ def evaluations(
 ) -> list[EvaluationRow]:
     """Scores, by model, case and class; of everything that is not asked for."""
     statement = (
-        select(Evaluation, Model.name, Source.name, Case.name)
+        select(
+            Evaluation,
+            Model.name,
+            Source.name,
+            Case.name,
+            # Earlier programs did not keep with a score what its prediction took.
+            func.coalesce(Evaluation.seconds, Prediction.seconds),
+            func.coalesce(Evaluation.peak_memory_mb, Prediction.peak_memory_mb),
+            func.coalesce(Evaluation.memory_area_mb_s, Prediction.memory_area_mb_s),
+        )
         .join(Model, Model.id == Evaluation.model_id)
+        .join(Prediction, Prediction.id == Evaluation.prediction_id)
         .join(Case, Case.id == Evaluation.case_id)
         .join(Source, Source.id == Case.source_id)
         .order_by(Model.id, Source.name, Case.name, Evaluation.protocol, Evaluation.class_id)
@@ -133,11 +159,23 @@ def evaluations(
     return [
         EvaluationRow(
             of_model, f"{source}/{case}", e.case_id, e.class_id, BY_ID[e.class_id].name, e.protocol,
-            e.implementation, e.dsc, e.nsd, e.prediction_id, e.reference_version_id, e.seconds,
-            e.peak_memory_mb,
+            e.implementation, e.dsc, e.nsd, e.prediction_id, e.reference_version_id, *took,
         )
-        for e, of_model, source, case in session.execute(statement)
+        for e, of_model, source, case, *took in session.execute(statement)
     ]  # fmt: skip
+
+
+def prediction_costs(session: Session, prediction_ids: Sequence[int]) -> dict[int, PredictionCost]:
+    """Prediction id to what it took."""
+    found: dict[int, PredictionCost] = {}
+    for begin in range(0, len(prediction_ids), 1000):
+        rows = session.execute(
+            select(
+                Prediction.id, Prediction.seconds, Prediction.peak_memory_mb, Prediction.memory_area_mb_s
+            ).where(Prediction.id.in_(prediction_ids[begin : begin + 1000]))
+        )
+        found |= {id_: PredictionCost(*took) for id_, *took in rows}
+    return found
 
 
 def scores(session: Session, *, protocol: str | None = None) -> list[ScoreRow]:
@@ -181,7 +219,8 @@ def _model_rows(session: Session, *conditions: Any) -> list[ModelRow]:
         .scalar_subquery()
     )
     rows = session.execute(
-        select(Model, Dataset.name, DatasetVersion.number, predicted)
+        select(Model, Dataset.name, DatasetVersion.number, predicted, Run.parameters)
+        .outerjoin(Run, Run.id == Model.run_id)
         .outerjoin(DatasetVersion, DatasetVersion.id == Model.dataset_version_id)
         .outerjoin(Dataset, Dataset.id == DatasetVersion.dataset_id)
         .where(*conditions)
@@ -206,8 +245,9 @@ def _model_rows(session: Session, *conditions: Any) -> list[ModelRow]:
             run_id=m.run_id,
             created_at=m.created_at,
             predicted_cases=cases,
+            seed=(parameters or {}).get("seed"),
             retracted=retracted[m.id].sentence if m.id in retracted else None,
             tainted=tuple(row.sentence for row in tainted.get(m.id, ())),
         )
-        for m, dataset, number, cases in rows
+        for m, dataset, number, cases, parameters in rows
     ]

@@ -134,7 +134,11 @@ def test_without_resamples_the_difference_stands_alone():
 
 @pytest.mark.parametrize(
     ("words", "complaint"),
-    [({"resamples": -1}, "-1 resamples"), ({"level": 1.0}, "level 1.0"), ({"baseline": column(0.1)}, "cannot be paired")],
+    [
+        ({"resamples": -1}, "-1 resamples"),
+        ({"level": 1.0}, "level 1.0"),
+        ({"baseline": column(0.1)}, "cannot be paired"),
+    ],
 )
 def test_what_cannot_be_resampled_is_refused(words, complaint):
     with pytest.raises(UsageError, match=complaint):
