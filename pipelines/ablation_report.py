@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curation.bootstrap import Interval
+from curation.bootstrap import LEVEL, Interval
 from curation.errors import UsageError
 from curation.labels import BY_ID, CLASSES
 from curation.one_line import one_line
@@ -124,7 +124,7 @@ def markdown(found: Ablation) -> str:
     for table in tables(found):
         lines += [f"## {_escaped(table.title)}", ""]
         rule = [("--:" if i in table.numeric else "---") for i in range(len(table.columns))]
-        lines += [_md_row(table.columns), _md_row(rule)]
+        lines += [_md_row(map(_escaped, table.columns)), _md_row(rule)]
         lines += [
             _md_row([f"**{c}**" if row[0] in MEANS else c for c in map(_escaped, row)]) for row in table.rows
         ]
@@ -199,7 +199,7 @@ def html_page(found: Ablation) -> str:
     comparison = found.comparison
     figures = [("Scores per class, every case a point", scores_figure(comparison))]
     if difference_tables(comparison):
-        title = f"Above {comparison.baseline}, with {len(comparison.models) - 1} interval(s) per class"
+        title = f"Differences from {comparison.baseline}, with {100 * LEVEL:.0f} % intervals"
         figures.append((title, differences_figure(comparison)))
     parts = [f"<h1>Ablation</h1><p>{html.escape(summary(found))}</p>"]
     parts += [f'<p class="beware">{html.escape(line)}</p>' for line in warnings(found)]
@@ -314,10 +314,11 @@ def differences_figure(comparison: Comparison) -> "go.Figure":
                 row=1, col=at,
             )  # fmt: skip
     figure.add_vline(x=0, line={"color": "#1d2429", "width": 1, "dash": "dot"})
-    figure.update_xaxes(gridcolor=_GRID, zeroline=False, ticksuffix="")
+    figure.add_hline(y=max(places[label] for label in MEANS) + 0.5, line={"color": "#7d8b92", "width": 1})
+    figure.update_xaxes(gridcolor=_GRID, zeroline=False)
     figure.update_yaxes(
         tickvals=list(places.values()), ticktext=list(places), range=[-len(places) + 0.4, 0.6], showgrid=False,
-        zeroline=False,
+        zeroline=False, ticks="outside", ticklen=6, tickcolor="rgba(0, 0, 0, 0)",
     )  # fmt: skip
     return _laid_out(figure, 120 + 34 * len(places))
 

@@ -14,6 +14,8 @@ from db.retractions import model_subject
 from db.writes import MemberValues
 
 _NAMED = 5
+# Percentile intervals of fewer cases hold the true difference clearly less often than they say.
+_FEW = 10
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,10 @@ def doubts(models: Sequence[TrainedOn], cases: Collection[CaseFile]) -> list[str
     students = [one for one in models if one.model.kind is ModelKind.STUDENT and one.dataset is not None]
     for first, other in combinations(students, 2):
         said += _unequal(first, other)
+    if len(cases) < _FEW:
+        said.append(
+            f"only {len(cases)} cases are compared; the intervals of fewer than {_FEW} are too narrow"
+        )
     patients = len({case.patient for case in cases})
     if patients < len(cases):
         said.append(
