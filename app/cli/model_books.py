@@ -275,13 +275,20 @@ def curve_lines(curves: Sequence[dict[str, Any]]) -> list[str]:
                 series.setdefault(f"{stage}{key}", []).append(float(value))
     width = max(map(len, series), default=0)
     return [
-        f"{name.ljust(width)}  {sparkline(values)}  {values[0]:.4g} → {values[-1]:.4g} ({len(values)} points)"
+        f"{name.ljust(width)}  {sparkline(values)}  {values[0]:.4g} → {values[-1]:.4g} ({_points(len(values))})"
         for name, values in series.items()
     ]
 
 
+def _points(n: int) -> str:
+    return "1 point" if n == 1 else f"{n} points"
+
+
 def sparkline(values: Sequence[float], width: int = 40) -> str:
-    """Values as blocks of eight heights between their lowest and highest; means where they are more than `width`."""
+    """One or more values as blocks of eight heights from the lowest to the highest.
+
+    Where there are more than `width`, each block is the mean of its share of them.
+    """
     n = min(width, len(values))
     pieces = [values[i * len(values) // n : (i + 1) * len(values) // n] for i in range(n)]
     means = [sum(piece) / len(piece) for piece in pieces]

@@ -21,6 +21,7 @@ from db.store import Store
 from pipelines.ablation import AblationRequest, ablation
 from pipelines.ablation_report import NAMES, html_page, markdown, table_csv, write_report
 from pipelines.compare import compare
+from pipelines.complement import complement
 from pipelines.evaluate import evaluate
 from pipelines.freeze import FreezeRequest, freeze
 from pipelines.ingest import IngestRequest, ingest
@@ -319,3 +320,23 @@ def test_a_hostile_name_is_no_markup_and_the_page_loads_nothing(tried):
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page)
     header = next(line for line in markdown(found).splitlines() if line.startswith("| class"))
     assert header == r"| class | cases | base | \<b>\|M |"
+
+
+def test_a_student_knows_what_its_teacher_was_trained_on(tried, tmp_path):
+    """E lacks a spleen, `teacher` fills it, and base learns from E; teacher itself was trained on A."""
+    write_volume(tmp_path / "t" / "E.nii.gz", liver(4))
+    ingest(tried, IngestRequest(source="T", mapping=FLARE, labels=tmp_path / "t"))
+    spleen = np.zeros(SHAPE, np.uint8)
+    spleen[7:10, 6:8, 6] = 3
+    for name in "ABCE":
+        write_volume(tmp_path / "p" / f"{name}.nii.gz", spleen)
+    import_predictions(tried, tmp_path / "p", "teacher", FLARE)
+    complement(tried, 'case = "E"', "teacher")
+    trained_on(tried, "teacher", 'case = "A"', name="strong")
+    trained_on(tried, "base", 'case = "E"', name="all")
+    found = ablation(tried, asked(query=PREDICTED))
+    assert found.leaks == (
+        "base learned from teacher, which was trained on 1 of these cases (strong@1): S/A; "
+        "they are left out for all models",
+    )
+    assert found.comparison.cases == 2
