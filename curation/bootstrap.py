@@ -12,8 +12,8 @@ from curation.errors import UsageError
 RESAMPLES, LEVEL = 10_000, 0.95
 # Draws held in memory at once.
 _AT_ONCE = 4_000_000
-# Scores have 4 digits; less than this is what rounding left of a sum that is 0.
-_NOTHING = 1e-9
+# Scores have 4 digits; a bound nearer to 0 than half of the last one is 0.
+_NOTHING = 5e-5
 
 
 @dataclass(frozen=True)

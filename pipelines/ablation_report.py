@@ -338,6 +338,6 @@ def _label(model: str) -> str:
 
 def _laid_out(figure: "go.Figure", height: int, **layout: Any) -> "go.Figure":
     return figure.update_layout(
-        height=height, margin={"l": 8, "r": 8, "t": 50, "b": 8}, paper_bgcolor="#fff", plot_bgcolor="#fff",
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}, **layout,
+        height=height, margin={"l": 8, "r": 8, "t": 70, "b": 8}, paper_bgcolor="#fff", plot_bgcolor="#fff",
+        legend={"orientation": "h", "x": 0, "y": 1.04, "yanchor": "bottom"}, **layout,
     )  # fmt: skip
