@@ -124,9 +124,8 @@ def doubts(models: Sequence[TrainedOn], cases: Collection[CaseFile]) -> list[str
     for first, other in combinations(students, 2):
         said += _unequal(first, other)
     if len(cases) < _FEW:
-        said.append(
-            f"only {len(cases)} cases are compared; the intervals of fewer than {_FEW} are too narrow"
-        )
+        number = "1 case is" if len(cases) == 1 else f"{len(cases)} cases are"
+        said.append(f"only {number} compared; the intervals of fewer than {_FEW} are too narrow")
     patients = len({case.patient for case in cases})
     if patients < len(cases):
         said.append(

@@ -106,7 +106,8 @@ def _told_apart(ws: Any, words: Sequence[str], query: str | None) -> tuple[tuple
     with ws.catalog.reading() as session:
         is_model = queries.model(session, words[-1]) is not None
     # One word alone may be a query, too, but is a misspelt model far more often; --query takes it.
-    if is_model or not (set(words[-1]) & set(" =<>()") or words[-1].startswith("@")):
+    reads_like_one = words[-1] == "" or words[-1].startswith("@") or set(words[-1]) & set(" =<>()")
+    if is_model or not reads_like_one:
         return tuple(words), DEFAULT_QUERY if query is None else query
     if query is not None:
         raise UsageError(f"'{words[-1]}' is a second query beside --query '{query}'; give one")

@@ -112,6 +112,44 @@ def test_scores_are_averaged_over_cases(catalog: Catalog) -> None:
     ]  # fmt: skip
 
 
+def test_a_score_without_figures_has_those_of_its_prediction(catalog: Catalog) -> None:
+    with catalog.writing() as session:
+        case = add_case(session, "a", drawn("liver"))
+        model = writes.ensure_model(session, "teacher")
+        prediction = writes.add_prediction(
+            session, case_id=case.case_id, model_id=model, file_hash="a" * 64, voxel_hash="b" * 64, classes=[],
+            seconds=9.0, peak_memory_mb=3000.0, memory_area_mb_s=20000.0,
+        )  # fmt: skip
+        writes.add_evaluations(
+            session,
+            [
+                NewEvaluation(
+                    model_id=model, prediction_id=prediction, case_id=case.case_id, reference_version_id=case.id,
+                    class_id=1, protocol="flare23", implementation="ours", dsc=1.0, nsd=1.0, seconds=8.0,
+                )
+            ],
+        )  # fmt: skip
+    with catalog.reading() as session:
+        (row,) = queries.evaluations(session)
+        costs = queries.prediction_costs(session, [prediction])
+    # Its own seconds, the prediction's memory.
+    assert (row.seconds, row.peak_memory_mb, row.memory_area_mb_s) == (8.0, 3000.0, 20000.0)
+    assert costs == {prediction: queries.PredictionCost(9.0, 3000.0, 20000.0)}
+
+
+def test_a_model_knows_the_seed_of_the_run_that_trained_it(catalog: Catalog) -> None:
+    with catalog.writing() as session:
+        run = writes.start_run(session, "student train", "student", {"seed": 7}, "me", "0.1", total=None)
+        writes.add_model(session, "student", ModelKind.STUDENT, run_id=run)
+        writes.ensure_model(session, "elsewhere")
+    with catalog.reading() as session:
+        assert [row.seed for row in queries.models(session)] == [7, None]
+        booked = queries.run_by_id(session, run)
+        assert booked is not None
+        assert (booked.stage, booked.parameters) == ("student train", {"seed": 7})
+        assert queries.run_by_id(session, run + 1) is None
+
+
 def test_scoring_again_replaces_the_scores_of_that_protocol_only(catalog: Catalog) -> None:
     with catalog.writing() as session:
         add_case(session, "a", drawn("liver"))
