@@ -13,6 +13,7 @@ from app.cli.model_books import ResamplesOption
 from app.cli.score_text import comparison_json, print_titled
 
 if TYPE_CHECKING:
+    from app.workspace import Workspace
     from pipelines.ablation import Ablation
 
 DEFAULT_QUERY = "role = test"
@@ -94,7 +95,7 @@ def ablation(
         raise typer.Exit(1)
 
 
-def _told_apart(ws: Any, words: Sequence[str], query: str | None) -> tuple[tuple[str, ...], str]:
+def _told_apart(ws: "Workspace", words: Sequence[str], query: str | None) -> tuple[tuple[str, ...], str]:
     """Models and query: the last word is the query if it is no model's name and reads like one.
 
     Raises:
