@@ -510,6 +510,19 @@ def test_of_an_organ_the_largest_piece_stays_and_of_tumors_all():
     assert organ.confidence == {LIVER: pytest.approx(sure, abs=1e-3)}
 
 
+def test_weights_of_another_architecture_are_refused_in_one_line_that_names_the_file(trained, tmp_path):
+    shutil.copytree(trained["work"] / "model", tmp_path / "model")
+    saved = torch.load(tmp_path / "model" / "fine.pt", weights_only=True)
+    saved["stage"]["network"] = "unet"
+    torch.save(saved, tmp_path / "model" / "fine.pt")
+    with pytest.raises(TrainingError) as error:
+        Student.load(tmp_path / "model", keep_largest=True, precision=Precision.of_job("cpu"))
+    assert str(error.value) == (
+        f"{tmp_path / 'model'}: not a whole student "
+        "(fine.pt: Error(s) in loading state_dict for AnySize); train it again"
+    )
+
+
 def test_a_folder_that_is_no_whole_student_is_refused(tmp_path):
     (tmp_path / "model.json").write_text(json.dumps({"kind": "student", "margin_mm": 20, "weights_hash": "x"}))
     with pytest.raises(TrainingError, match="not a whole student"):
