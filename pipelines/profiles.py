@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from curation.errors import UsageError
 
@@ -16,6 +16,12 @@ PatchSize = tuple[Positive, Positive, Positive]
 StudentSize = tuple[
     Annotated[int, Field(ge=17)], Annotated[int, Field(ge=17)], Annotated[int, Field(ge=17)]
 ]
+
+
+# What background says of classes that nobody looked for in a case: docs/decisions/0016-what-is-missing.md.
+Missing = Literal["background", "marginal", "ignore"]
+# `paper`: the coarse 3D U-Net and EfficientSegNet. The others are MONAI's UNet and SegResNet.
+NetworkName = Literal["paper", "unet", "segresnet"]
 
 
 class Settings(BaseModel):
@@ -53,6 +59,7 @@ class StudentStage(Settings):
 
     # Voxels of the input along the patient's x, y, z; each axis 17 or more (four strides of two).
     size: StudentSize
+    network: NetworkName = "paper"
     channels: tuple[Positive, Positive, Positive, Positive, Positive]
     dropout: float = Field(default=0.2, ge=0, lt=1)
     window_hu: tuple[float, float] = (-325.0, 325.0)
@@ -74,12 +81,23 @@ class StudentStage(Settings):
     validate_every: Positive = 10
     checkpoint_every: Positive = 200
 
+    @field_validator("channels")
+    @classmethod
+    def _double(cls, channels: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        if info.data.get("network") == "segresnet":
+            doubled = tuple(channels[0] * 2**level for level in range(len(channels)))
+            if channels != doubled:
+                raise ValueError(f"a SegResNet doubles its channels at every level: {list(doubled)}")
+        return channels
+
 
 class StudentProfile(Settings):
     """The coarse-to-fine student. `margin_mm` goes around the foreground before the fine stage."""
 
     coarse: StudentStage
     fine: StudentStage
+    # background: it says that they are not there (the paper). marginal: it may be one of them. ignore: it says nothing.
+    missing: Missing = "background"
     margin_mm: float = Field(default=20.0, ge=0)
 
 

@@ -20,6 +20,7 @@ from pipelines.children import run_child
 from pipelines.freeze import frozen_members
 from pipelines.profiles import Profile
 from pipelines.runs import Booking, Workbench, run
+from pipelines.teachable import Known, check_student
 from pipelines.whole_files import write_whole
 
 TASKS = {ModelKind.TEACHER: "teacher_train", ModelKind.STUDENT: "student_train"}
@@ -66,6 +67,10 @@ def train(bench: Workbench, request: TrainRequest) -> Trained:
         )
     origins = tuple(Origin(origin) for origin in version.origins)
     _check_members(request, members, origins)
+    student = request.profile.student
+    if request.kind is ModelKind.STUDENT and student is not None:
+        for note in check_student(version.address, student, members, origins):
+            bench.progress.say(note)
     profile = request.profile.model_dump(mode="json")
     spec: dict[str, Any] = {
         "kind": str(request.kind),
@@ -121,6 +126,7 @@ def _job(
 ) -> dict[str, Any]:
     """The job file of a training; writes the masks that it names."""
     masks = _write_masks(bench, members, origins, work_dir / "masks")
+    known = [Known.of(case, member.split, origins) for case, member in members]
     return {
         "task": TASKS[request.kind],
         "work_dir": str(work_dir),
@@ -133,12 +139,13 @@ def _job(
             {
                 "case": case.address,
                 "image": str(case.image),
-                "mask": str(masks[case.case_id][0]),
+                "mask": str(masks[case.case_id]),
                 "split": str(member.split),
-                "missing": sorted(masks[case.case_id][1]),
+                "missing": sorted(of_case.missing),
+                "pseudo": sorted(of_case.pseudo),
                 "out": None,
             }
-            for case, member in members
+            for (case, member), of_case in zip(members, known, strict=True)
         ],
     }
 
@@ -192,8 +199,8 @@ def _write_masks(
     members: Iterable[tuple[CaseFile, MemberValues]],
     origins: tuple[Origin, ...],
     folder: Path,
-) -> dict[int, tuple[Path, frozenset[int]]]:
-    """Lay out the masks as the training is to see them. Written anew if a kill left one half."""
+) -> dict[int, Path]:
+    """Lay out the masks as the training is to see them, by case id. Written anew if a kill left one half."""
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
     for case, _ in members:
@@ -202,7 +209,7 @@ def _write_masks(
         data = encode_mask(mask.runs, mask.geometry)
         if not path.is_file() or path.read_bytes() != data:
             write_whole(path, data)
-        written[case.case_id] = (path, mask.missing)
+        written[case.case_id] = path
     return written
 
 

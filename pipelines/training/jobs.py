@@ -17,7 +17,10 @@ class TrainingError(CurationError):
 
 
 class JobCase(BaseModel):
-    """One case of a job. `missing` are the class ids that nobody looked for in `mask`."""
+    """One case of a job.
+
+    `missing` are the class ids that nobody looked for in `mask`, `pseudo` those that a model drew there.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,6 +29,7 @@ class JobCase(BaseModel):
     mask: Path | None = None
     split: Literal["train", "val"] | None = None
     missing: tuple[int, ...] = ()
+    pseudo: tuple[int, ...] = ()
     out: Path | None = None
 
 

@@ -11,13 +11,14 @@ from torch import nn
 
 from curation.errors import CurationError
 from curation.labels import CLASS_IDS
-from pipelines.profiles import StudentProfile, StudentStage
+from pipelines.profiles import Missing, StudentProfile, StudentStage
 from pipelines.training.jobs import Job, JobCase, Reporter, TrainingError
 from pipelines.training.networks.coarse_unet import CoarseUNet
 from pipelines.training.networks.efficient_seg import EfficientSegNet
+from pipelines.training.networks.of_monai import of_monai
 from pipelines.training.precision import Precision
 from pipelines.training.student_data import Cache, Prepared, derive_seed, prepare_all
-from pipelines.training.student_loop import NetworkTraining, save_whole
+from pipelines.training.student_loop import NetworkTraining, check_settings, load_saved, save_whole
 from pipelines.whole_files import write_whole
 
 StageName = Literal["coarse", "fine"]
@@ -28,7 +29,9 @@ CLASSES: dict[StageName, int] = {"coarse": 2, "fine": len(CLASS_IDS) + 1}
 
 
 def build_network(name: StageName, stage: StudentStage) -> nn.Module:
-    """The network of one stage, He-initialized."""
+    """The network of one stage, He-initialized: the paper's, or another that the stage names."""
+    if stage.network != "paper":
+        return of_monai(stage.network, CLASSES[name], stage.channels, dropout=stage.dropout)
     kind = CoarseUNet if name == "coarse" else EfficientSegNet
     return kind(CLASSES[name], stage.channels, dropout=stage.dropout)
 
@@ -40,19 +43,27 @@ def train_student(job: Job, reporter: Reporter) -> None:
     preprocess, coarse and fine, a problem per bad case, done.
 
     Raises:
-        TrainingError: The profile has no student, or no training member is left; and see NetworkTraining.
+        TrainingError: The profile has no student, no member is there to train on, or the folder holds a network
+            of other settings; and see NetworkTraining.
     """
     profile = job.profile.student
     if profile is None:
         raise TrainingError(f"profile {job.profile.name} has no [student] tables; add them or take another")
+    if not job.split("train"):
+        raise TrainingError(
+            "the dataset has no training member; freeze it with a smaller --val or with more cases"
+        )
     monai.data.set_track_meta(False)  # plain tensors: nothing here needs MONAI's affine books
     precision = Precision.of_job(job.device)
     model = job.work_dir / "model"
+    for name, stage in _stages(profile):  # before hours go into a stage that ends beside another's network
+        if (file := model / f"{name}.pt").is_file():
+            check_settings(file, load_saved(file, torch.device("cpu")), stage, profile.missing)
     prepared = _prepare(job, profile, reporter)
     for name, stage in _stages(profile):
         file = model / f"{name}.pt"
         if not file.is_file():
-            _train_stage(job, name, stage, prepared[name], precision, file, reporter)
+            _train_stage(job, name, stage, profile.missing, prepared[name], precision, file, reporter)
     _finish(profile, model, reporter)
 
 
@@ -97,6 +108,7 @@ def _train_stage(
     job: Job,
     name: StageName,
     stage: StudentStage,
+    missing: Missing,
     members: dict[str, list[Prepared]],
     precision: Precision,
     file: Path,
@@ -113,6 +125,7 @@ def _train_stage(
         seed=seed,
         precision=precision,
         classes=CLASSES[name],
+        missing=missing,
     )
     weights = training.run(
         lambda step, of, loss: reporter.progress(name, step, of, f"{name} network", loss=loss)
@@ -123,6 +136,7 @@ def _train_stage(
         file,
         {
             "stage": stage.model_dump(),
+            "missing": missing,
             "weights": weights,
             "curve": standing.curve,
             "dsc": standing.best_dsc,

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from curation.errors import CurationError, GridError
+from curation.labels import CLASS_IDS
 from curation.volumes import decode_geometry, decode_image, decode_mask
 from pipelines.case_copies import OF_CASES, address_key
 from pipelines.profiles import StudentStage
 from pipelines.training.jobs import JobCase
-from pipelines.training.student_transforms import IMAGE, LABEL
+from pipelines.training.student_transforms import IMAGE, LABEL, MISSING
 from pipelines.training.student_volumes import Box, Placement, foreground_box
 
 # Raise it when preparing changes, so that nothing prepared the old way is taken for new.
@@ -32,17 +33,29 @@ CACHE_VERSION = 1
 
 @dataclass(frozen=True)
 class Prepared:
-    """A member at the network's input: two files of the cache."""
+    """A member at the network's input: two files of the cache, and the class ids nobody looked for or a model drew."""
 
     case: str
     image_file: Path
     labels_file: Path
+    missing: tuple[int, ...] = ()
+    pseudo: tuple[int, ...] = ()
 
     def load(self) -> dict[str, torch.Tensor]:
-        """Image float32 and label uint8, each (1, X, Y, Z)."""
+        """Image float32 and label uint8, each (1, X, Y, Z); missing classes bool (classes,), background first."""
+        image = torch.from_numpy(np.load(self.image_file).astype(np.float32))
+        return {IMAGE: image, LABEL: self.labels(), MISSING: self.missing_mask()}
+
+    def labels(self) -> torch.Tensor:
+        """Label values uint8, (1, X, Y, Z)."""
         with np.load(self.labels_file) as labels:
-            label = torch.from_numpy(labels["labels"])
-        return {IMAGE: torch.from_numpy(np.load(self.image_file).astype(np.float32)), LABEL: label}
+            return torch.from_numpy(labels["labels"])
+
+    def missing_mask(self) -> torch.Tensor:
+        """Which classes nobody looked for: (classes,) bool, background first."""
+        mask = torch.zeros(len(CLASS_IDS) + 1, dtype=torch.bool)
+        mask[list(self.missing)] = True
+        return mask
 
 
 class Cache:
@@ -80,7 +93,7 @@ class Cache:
         self._mark(member.case, image_file)
         if not image_file.is_file():
             self._prepare_image(member.case, member.image, member.mask, stage, box, image_file)
-        return Prepared(member.case, image_file, labels_file)
+        return Prepared(member.case, image_file, labels_file, member.missing, member.pseudo)
 
     def _mark(self, case: str, file: Path) -> None:
         """Remember, before it is written, whose data will lie in a file: a purge of the case deletes it."""

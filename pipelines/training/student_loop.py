@@ -2,8 +2,9 @@
 
 import math
 import os
+import pickle
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,13 @@ import torch
 from monai.data import DataLoader
 from torch import Tensor, nn
 
-from curation.labels import BACKGROUND, IGNORE
-from pipelines.profiles import StudentStage
+from pipelines.profiles import Missing, StudentStage
 from pipelines.training.jobs import TrainingError
 from pipelines.training.losses import FIRST_RESERVED, DiceCrossEntropy, balancing_weights
+from pipelines.training.missing import NESTED, MissingRule
 from pipelines.training.precision import Precision
 from pipelines.training.student_data import Prepared, TrainingStream, derive_seed
-from pipelines.training.student_transforms import IMAGE, LABEL, table_1
+from pipelines.training.student_transforms import IMAGE, LABEL, MISSING, table_1
 
 # Between two reports: often enough for a bar, seldom enough for a training of days.
 _REPORT_EVERY_S = 0.3
@@ -63,19 +64,22 @@ class NetworkTraining:
         seed: int,
         precision: Precision,
         classes: int,
+        missing: Missing = "background",
     ) -> None:
         """Set up, or go on from the checkpoint in `folder`.
 
         The network gives scores for `classes` classes, background included; 2 means organ (or tumor) or not.
-        `validation` chooses the best weights; without any the last ones are taken.
+        `validation` chooses the best weights by the classes that are drawn there and not by a model; without any
+        the last weights are taken. `missing`: what background says where classes were not looked for.
 
         Raises:
-            TrainingError: The folder holds the checkpoint of other settings.
+            TrainingError: The folder holds the checkpoint of other settings, or one that does not fit the network;
+                or see MissingRule.
         """
         self.stage = stage
+        self.missing = missing
         self.seed = seed
         self.precision = precision
-        self.validation = validation
         self.network = network.to(precision.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
@@ -84,8 +88,11 @@ class NetworkTraining:
             precision.device.type, enabled=precision.dtype == torch.float16
         )
         self.classes = classes
-        weights = balancing_weights(self._voxels(train)) if stage.balance else None
-        self.loss = DiceCrossEntropy(classes, weights).to(precision.device)
+        self.rule = MissingRule(missing, train, coarse=classes == 2, sides_swap="x" in stage.flips)
+        self.validation = self.rule.referees(validation)
+        weights = self._balance(train) if stage.balance else None
+        self.loss = DiceCrossEntropy(classes, weights, nested=NESTED if classes > 2 else ())
+        self.loss.to(precision.device)
         self.steps_per_epoch = stage.steps_per_epoch or math.ceil(len(train) / stage.batch_size)
         self.steps = stage.epochs * self.steps_per_epoch
         self.stream = TrainingStream(
@@ -143,7 +150,8 @@ class NetworkTraining:
         self.network.train()
         try:
             logits = self._logits(batch[IMAGE])
-            loss = self.loss(logits, self._labels(batch[LABEL]))
+            missing = batch[MISSING]
+            loss = self.loss(logits, self._targets(batch[LABEL], missing), self.rule.of_loss(missing))
             self.optimizer.zero_grad(set_to_none=True)
             self.scaler.scale(loss).backward()
             self.scaler.step(self.optimizer)
@@ -167,20 +175,16 @@ class NetworkTraining:
             logits: Tensor = self.network(image)
         return logits
 
-    def _labels(self, labels: Tensor) -> Tensor:
-        labels = labels.to(self.precision.device, non_blocking=True)
-        if self.classes > 2:
-            return labels
-        # A kidney without a side is an organ all the same.
-        return torch.where(labels == IGNORE, labels, (labels != BACKGROUND).to(labels.dtype))
+    def _targets(self, labels: Tensor, missing: Tensor) -> Tensor:
+        return self.rule.targets(labels.to(self.precision.device, non_blocking=True), missing)
 
-    def _voxels(self, members: Sequence[Prepared]) -> Tensor:
-        """Voxels per class over all members, at the network's input."""
-        voxels = torch.zeros(self.classes, dtype=torch.int64)
-        for member in members:
-            labels = self._labels(member.load()[LABEL])
-            voxels += torch.bincount(labels[labels < FIRST_RESERVED].cpu(), minlength=self.classes)
-        return voxels.float()
+    def _balance(self, members: Sequence[Prepared]) -> Tensor:
+        """Class weights from the voxels of all members at the network's input."""
+        voxels = torch.zeros(len(members), self.classes, dtype=torch.int64)
+        for n, member in enumerate(members):
+            labels = self._targets(member.labels()[None], member.missing_mask()[None])
+            voxels[n] = torch.bincount(labels[labels < FIRST_RESERVED].cpu(), minlength=self.classes)
+        return balancing_weights(voxels.sum(0).float(), self.rule.looked_at(members, voxels).float())
 
     def _end_epoch(self, epoch: int) -> None:
         standing = self.standing
@@ -188,42 +192,48 @@ class NetworkTraining:
         standing.losses = []
         due = epoch % self.stage.validate_every == 0 or epoch == self.stage.epochs
         if self.validation and due:
-            dsc = point["dsc"] = self._validate()
-            if standing.best_dsc is None or dsc >= standing.best_dsc:
-                standing.best_dsc = dsc
-                save_whole(self.best, self.network.state_dict())
+            dsc = self._validate()
+            if dsc is not None:
+                point["dsc"] = dsc
+                if standing.best_dsc is None or dsc >= standing.best_dsc:
+                    standing.best_dsc = dsc
+                    save_whole(self.best, self.network.state_dict())
         standing.curve.append(point)
 
     @torch.inference_mode()
-    def _validate(self) -> float:
-        """Mean DSC over validation members and the classes drawn in each, on the network's grid."""
+    def _validate(self) -> float | None:
+        """Mean DSC over validation members and the classes that a person drew in each, on the network's grid.
+
+        None where there is no such class.
+        """
         self.network.eval()
-        scores = []
+        scores: list[float] = []
         for member in self.validation:
             sample = member.load()
-            labels = self._labels(sample[LABEL])
+            labels, not_scored = self.rule.reference(member, sample[LABEL].to(self.precision.device))
             found = self._logits(sample[IMAGE][None])[0].argmax(0, keepdim=True)
+            found = self.rule.scored(found, labels, sample[MISSING])
             known = labels < FIRST_RESERVED
             drawn = torch.bincount(labels[known].flatten(), minlength=self.classes)
             predicted = torch.bincount(found[known].flatten(), minlength=self.classes)
             both = torch.bincount(labels[known & (found == labels)].flatten(), minlength=self.classes)
-            classes = drawn[1:].nonzero().flatten() + 1
+            classes = [c for c in range(1, self.classes) if drawn[c] and c not in not_scored]
             scores += (2 * both[classes] / (drawn[classes] + predicted[classes])).tolist()
-        return sum(scores) / len(scores) if scores else 0.0
+        return sum(scores) / len(scores) if scores else None
 
     def _resume(self) -> Standing:
         if not self.checkpoint.is_file():
             return Standing()
-        saved: dict[str, Any] = torch.load(
-            self.checkpoint, map_location=self.precision.device, weights_only=True
-        )
-        if saved["stage"] != self.stage.model_dump():
+        saved = load_saved(self.checkpoint, self.precision.device)
+        check_settings(self.checkpoint, saved, self.stage, self.missing)
+        try:
+            self.network.load_state_dict(saved["network"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+        except (RuntimeError, ValueError) as error:
             raise TrainingError(
-                f"{self.checkpoint}: belongs to a training with other settings; "
-                "continue with the profile it was started with, or start in another folder"
-            )
-        self.network.load_state_dict(saved["network"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+                f"{self.checkpoint}: holds another architecture than this network; "
+                "delete it to start this stage anew, or train in another folder"
+            ) from error
         self.scaler.load_state_dict(saved["scaler"])
         return Standing(**saved["standing"])
 
@@ -232,11 +242,47 @@ class NetworkTraining:
             self.checkpoint,
             {
                 "stage": self.stage.model_dump(),
+                "missing": self.missing,
                 "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "standing": vars(self.standing),
             },
+        )
+
+
+def load_saved(file: Path, device: torch.device) -> dict[str, Any]:
+    """Read what `save_whole` wrote.
+
+    Raises:
+        TrainingError: The file is cut, damaged or something else.
+    """
+    try:
+        saved: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TrainingError(
+            f"{file}: cannot be read ({reason}); delete it to start this stage anew"
+        ) from error
+    return saved
+
+
+def check_settings(file: Path, saved: Mapping[str, Any], stage: StudentStage, missing: Missing) -> None:
+    """Refuse what was trained with other settings, network included.
+
+    Raises:
+        TrainingError: The file does not say its settings, or says others.
+    """
+    try:
+        # Read into settings, not compared as stored: a setting that did not exist then has its default.
+        same = StudentStage.model_validate(saved["stage"]) == stage
+        same = same and saved.get("missing", "background") == missing
+    except (KeyError, TypeError, ValueError):
+        same = False
+    if not same:
+        raise TrainingError(
+            f"{file}: belongs to a training with other settings; "
+            "continue with the profile it was started with, or start in another folder"
         )
 
 

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -109,16 +110,22 @@ class Student:
         """
         networks: dict[StageName, nn.Module] = {}
         stages: dict[StageName, StudentStage] = {}
+        file = folder / MODEL_FILE
         try:
             model = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
             margin_mm, weights_hash = float(model["margin_mm"]), str(model["weights_hash"])
             for name in STAGES:
-                saved = torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True)
+                file = folder / f"{name}.pt"
+                saved = torch.load(file, map_location="cpu", weights_only=True)
                 stages[name] = StudentStage.model_validate(saved["stage"])
                 networks[name] = build_network(name, stages[name])
                 networks[name].load_state_dict(saved["weights"])
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise TrainingError(f"{folder}: not a whole student ({error}); train it again") from error
+        except (OSError, ValueError, KeyError, RuntimeError, EOFError, UnpicklingError) as error:
+            # Of weights that do not fit torch lists every one, a line each.
+            reason = str(error).partition("\n")[0].rstrip(":")
+            raise TrainingError(
+                f"{folder}: not a whole student ({file.name}: {reason}); train it again"
+            ) from error
         return cls(
             networks,
             stages,

@@ -21,11 +21,16 @@ from monai.transforms import (
 from curation.labels import SIDED_PAIRS
 
 IMAGE, LABEL = "image", "label"
+# Which classes nobody looked for in the sample: (classes,) bool, background included.
+MISSING = "missing"
 _AXES = {"x": 0, "y": 1, "z": 2}
 
 
 def swap_table() -> torch.Tensor:
-    """What each of the 256 label values becomes in a mirrored patient: kidneys and adrenals change sides."""
+    """What each of the 256 label values becomes in a mirrored patient: kidneys and adrenals change sides.
+
+    Swapping twice changes nothing, so the table also says which class a value was before.
+    """
     table = torch.arange(256, dtype=torch.uint8)
     for right, left in SIDED_PAIRS:
         table[right], table[left] = left, right
@@ -36,7 +41,8 @@ class RandFlipSidesd(RandomizableTransform, MapTransform):
     """Flip image and label along x (left–right in RAS) and swap the labels of paired organs with it.
 
     A mirrored right kidney looks like a left one and lies where the left one lies; called "right" still it
-    would teach the network that sides mean nothing.
+    would teach the network that sides mean nothing. What is missing changes sides, too: where nobody looked for
+    the right kidney, the mirrored image has a left one that nobody looked for.
     """
 
     def __init__(self, keys: KeysCollection, label_key: str, prob: float) -> None:
@@ -54,6 +60,9 @@ class RandFlipSidesd(RandomizableTransform, MapTransform):
         for key in self.key_iterator(out):
             out[key] = torch.flip(out[key], (1,))
         out[self.label_key] = self.table[out[self.label_key].long()]
+        if MISSING in out:
+            missing = out[MISSING]
+            out[MISSING] = missing[self.table[: len(missing)].long()]
         return out
 
 

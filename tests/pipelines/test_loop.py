@@ -1,5 +1,6 @@
 """The loop through the catalog: a real teacher's predictions, complement, a real student, scores, resume."""
 
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import pytest
 from training_child import PROJECT
 
 from curation.errors import CurationError, UsageError
+from curation.labels import CLASS_IDS
 from curation.mappings import load_builtin
 from curation.status import Origin
 from db import case_files, queries, writes
@@ -179,6 +181,22 @@ def test_the_baseline_is_given_the_weak_case_as_it_was_drawn(loop):
 
     assert set(np.unique(given("baseline")).tolist()) == {0, SPLEEN}
     assert set(np.unique(given("student")).tolist()) >= {0, LIVER, SPLEEN}
+
+
+@pytest.mark.usefixtures("students")
+def test_the_training_is_told_which_classes_a_model_drew_and_which_are_missing(loop):
+    def told(name: str) -> tuple[list[int], list[int]]:
+        (folder,) = (loop.root / "runs").glob(f"{name}-*")
+        cases = json.loads((folder / "student_train.job.json").read_text())["cases"]
+        (weak,) = [case for case in cases if case["case"] == "W/PHANTOM_T0000"]
+        return weak["pseudo"], weak["missing"]
+
+    assert told("baseline") == ([], [c for c in CLASS_IDS if c != SPLEEN])
+    pseudo, missing = told("student")
+    assert LIVER in pseudo
+    assert SPLEEN not in pseudo
+    assert 14 in missing, "the teacher knows no tumors"
+    assert {SPLEEN, *pseudo, *missing} == set(CLASS_IDS)
 
 
 @pytest.mark.usefixtures("students")

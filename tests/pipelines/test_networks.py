@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from pipelines.profiles import load_profile
 from pipelines.training.networks.blocks import (
     InstanceNorm,
     ResidualBlock,
@@ -13,6 +14,8 @@ from pipelines.training.networks.blocks import (
 )
 from pipelines.training.networks.coarse_unet import CoarseUNet
 from pipelines.training.networks.efficient_seg import ContextBlock, EfficientSegNet
+from pipelines.training.networks.of_monai import of_monai
+from pipelines.training.student import build_network
 
 NARROW = (4, 6, 8, 12, 16)
 
@@ -118,6 +121,43 @@ def test_weights_start_he_normal():
     weight = EfficientSegNet(2).encoder[3][1].unit[0][0].weight
     assert weight.shape == (128, 128, 3, 3, 3)
     assert weight.std().item() == pytest.approx((2 / (27 * 128)) ** 0.5, rel=0.01)
+
+
+def test_every_convolution_starts_he_normal_and_every_bias_at_zero():
+    torch.manual_seed(0)
+    for network in (EfficientSegNet(15), CoarseUNet(2), of_monai("segresnet", 15, (16, 32, 64, 128, 256), dropout=0)):
+        for conv in [m for m in network.modules() if isinstance(m, nn.Conv3d) and m.weight.numel() > 20_000]:
+            inputs = conv.weight[0].numel()
+            assert conv.weight.std().item() == pytest.approx((2 / inputs) ** 0.5, rel=0.05)
+            assert conv.bias is None or not conv.bias.any()
+
+
+def test_the_coarse_network_of_a_student_says_organ_or_not_with_2_68_million_parameters():
+    # 2,676,568 with 15 classes, and the head has 8 weights a class.
+    paper = load_profile("paper").student
+    assert count_parameters(build_network("coarse", paper.coarse)) == 2_676_568 - 13 * 8
+    assert count_parameters(build_network("fine", paper.fine)) == 9_366_192
+
+
+@pytest.mark.parametrize("name", ["unet", "segresnet"])
+def test_monais_networks_take_any_size(name):
+    size = (17, 18, 20)
+    network = of_monai(name, 3, (4, 8, 16, 32, 64), dropout=0.1)
+    logits = network(torch.randn(2, 1, *size))
+    assert logits.shape == (2, 3, *size)
+    logits.square().sum().backward()
+    assert [n for n, p in network.named_parameters() if p.grad is None] == []
+
+
+def test_where_nothing_is_to_be_added_monais_network_sees_the_input_itself():
+    network = of_monai("unet", 3, (4, 8, 16, 32, 64), dropout=0).eval()
+    x = torch.randn(1, 1, 32, 16, 48)
+    assert torch.equal(network(x), network.network(x))
+
+
+def test_an_unknown_network_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="no network 'vnet'; there are unet and segresnet"):
+        of_monai("vnet", 3, NARROW, dropout=0)
 
 
 def test_dropout_is_a_setting():

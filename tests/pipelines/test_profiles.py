@@ -34,6 +34,48 @@ def test_an_unknown_profile_lists_the_known_ones():
     assert {"paper", "quick"} <= set(builtin_names())
 
 
+STAGE = "size = [32, 32, 32]\nepochs = 1\n"
+
+
+def student_text(coarse: str = "", fine: str = "", head: str = "") -> str:
+    channels = "channels = [8, 16, 32, 64, 128]\n"
+    stages = f"[student.coarse]\n{STAGE}{channels}{coarse}\n[student.fine]\n{STAGE}{fine or channels}\n"
+    return f"[student]\n{head}\n{stages}"
+
+
+def test_the_students_networks_and_what_is_missing_are_the_papers_unless_said():
+    papers = load_profile("paper").student
+    assert (papers.coarse.network, papers.fine.network, papers.missing) == ("paper", "paper", "background")
+    fine = 'network = "segresnet"\nchannels = [8, 16, 32, 64, 128]'
+    text = student_text('network = "unet"', fine, 'missing = "marginal"')
+    student = parse_profile(text, "mine.toml", name="mine").student
+    assert (student.coarse.network, student.fine.network, student.missing) == ("unet", "segresnet", "marginal")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            student_text('network = "vnet"'),
+            "student.coarse.network = 'vnet': Input should be 'paper', 'unet' or 'segresnet'",
+        ),
+        (
+            student_text(head='missing = "margin"'),
+            "student.missing = 'margin': Input should be 'background', 'marginal' or 'ignore'",
+        ),
+        (
+            student_text(fine='network = "segresnet"\nchannels = [16, 32, 64, 64, 64]'),
+            "student.fine.channels = [16, 32, 64, 64, 64]: Value error, a SegResNet doubles its channels at every "
+            "level: [16, 32, 64, 128, 256]; correct or remove it",
+        ),
+    ],
+)
+def test_a_wrong_student_names_file_key_and_what_there_is(text, found):
+    with pytest.raises(UsageError) as error:
+        parse_profile(text, "mine.toml", name="mine")
+    assert str(error.value).startswith(f"mine.toml: {found}")
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

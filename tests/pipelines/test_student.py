@@ -208,6 +208,85 @@ def test_other_settings_do_not_go_on_from_a_checkpoint(trained, cases, tmp_path,
         train_student(other, Reporter(io.StringIO()))
 
 
+def test_a_finished_stage_of_other_settings_is_refused_before_any_training(trained, cases, tmp_path):
+    """Else the fine network would be trained beside a coarse one that the profile does not say."""
+    (tmp_path / "model").mkdir()
+    shutil.copy(trained["work"] / "model" / "coarse.pt", tmp_path / "model")
+    other = PROFILE.student.model_copy(update={"coarse": stage(network="unet")})
+    job = job_in(tmp_path, cases, profile=Profile(name="other", student=other))
+    with pytest.raises(TrainingError, match=r"model/coarse\.pt: belongs to a training with other settings; continue"):
+        train_student(job, Reporter(io.StringIO()))
+
+
+def test_a_checkpoint_that_does_not_fit_is_named_with_what_to_do(trained, cases, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.training.student_loop._REPORT_EVERY_S", 0)
+    job = job_in(tmp_path, cases, cache_dir=trained["work"] / "cache")
+    with pytest.raises(PowerCut):
+        train_student(job, DyingReporter("coarse", 12))
+    file = tmp_path / "coarse" / "checkpoint.pt"
+    saved = torch.load(file, weights_only=True)
+
+    def refused() -> str:
+        with pytest.raises(TrainingError) as error:
+            train_student(job, Reporter(io.StringIO()))
+        assert str(error.value).startswith(f"{file}: ")
+        return str(error.value).removeprefix(f"{file}: ")
+
+    torch.save({**saved, "network": {"weight": torch.ones(2)}}, file)
+    assert refused() == (
+        "holds another architecture than this network; "
+        "delete it to start this stage anew, or train in another folder"
+    )
+    for other in ({**saved, "missing": "marginal"}, saved["network"]):
+        torch.save(other, file)
+        assert refused().startswith("belongs to a training with other settings; continue with the profile")
+    file.write_bytes(file.read_bytes()[:1000])
+    assert refused().startswith("cannot be read (")
+    assert refused().endswith("; delete it to start this stage anew")
+
+
+def test_a_loss_that_is_no_number_ends_the_training_with_what_to_lower(cases, tmp_path):
+    hot = stage(learning_rate=1e30, warmup_epochs=0)
+    profile = Profile(name="hot", student=StudentProfile(coarse=hot, fine=hot))
+    job = job_in(tmp_path, cases, profile=profile)
+    with pytest.raises(TrainingError, match=r"the loss is nan at step \d+; lower learning_rate in the profile"):
+        train_student(job, Reporter(io.StringIO()))
+
+
+def test_a_dataset_without_training_members_is_refused(cases, tmp_path):
+    with pytest.raises(TrainingError, match="the dataset has no training member; freeze it with a smaller --val"):
+        run(train_student, job_in(tmp_path, cases[4:]))
+
+
+def test_monais_networks_are_trained_and_rebuilt_for_a_prediction(cases, tmp_path):
+    """U-Net, then SegResNet, in the same frame; one case misses the spleen. Twelve steps teach how, not what."""
+    image, truth = cubes(9)
+    weak = write_case(tmp_path, "W", image, np.where(truth == LIVER, truth, 0).astype(np.uint8))
+    short = {"epochs": 3, "steps_per_epoch": 4, "validate_every": 3, "learning_rate": 0.003}
+    profile = Profile(
+        name="others",
+        student=StudentProfile(
+            coarse=stage(network="unet", **short),
+            fine=stage(network="segresnet", channels=(4, 8, 16, 32, 64), batch_size=1, pad=True, **short),
+            margin_mm=10,
+            missing="marginal",
+        ),
+    )
+    members = (*cases, weak.model_copy(update={"missing": (SPLEEN,)}))
+    done = run(train_student, job_in(tmp_path / "work", members, profile=profile))[-1]
+    for name in STAGES:
+        losses = [p["loss"] for p in done["curves"] if p["stage"] == name]
+        assert losses[-1] < losses[0]
+    wanted = weak.model_copy(update={"mask": None, "out": tmp_path / "out" / "W.nii.gz"})
+    job = job_in(tmp_path / "p", (wanted,), task="predict", model_dir=Path(done["weights"]), profile=profile)
+    assert [e["event"] for e in run(predict_with_student, job)] == ["case", "progress", "done"]
+    geometry, _ = decode_mask(wanted.out.read_bytes(), "out")
+    assert geometry.shape == image.shape
+    student = Student.load(Path(done["weights"]), keep_largest=True, precision=Precision.of_job("cpu"))
+    kinds = [type(student.networks[name].network).__name__ for name in STAGES]
+    assert kinds == ["UNet", "SegResNet"]
+
+
 def test_a_bad_case_is_named_once_and_the_training_goes_on(cases, tmp_path):
     truncated = tmp_path / "C9_0000.nii.gz"
     truncated.write_bytes(cases[0].image.read_bytes()[:500])
@@ -429,6 +508,19 @@ def test_of_an_organ_the_largest_piece_stays_and_of_tumors_all():
     # softmax over the logits 10, 5 and thirteen times 0
     sure = np.exp(10) / (np.exp(10) + np.exp(5) + 13)
     assert organ.confidence == {LIVER: pytest.approx(sure, abs=1e-3)}
+
+
+def test_weights_of_another_architecture_are_refused_in_one_line_that_names_the_file(trained, tmp_path):
+    shutil.copytree(trained["work"] / "model", tmp_path / "model")
+    saved = torch.load(tmp_path / "model" / "fine.pt", weights_only=True)
+    saved["stage"]["network"] = "unet"
+    torch.save(saved, tmp_path / "model" / "fine.pt")
+    with pytest.raises(TrainingError) as error:
+        Student.load(tmp_path / "model", keep_largest=True, precision=Precision.of_job("cpu"))
+    assert str(error.value) == (
+        f"{tmp_path / 'model'}: not a whole student "
+        "(fine.pt: Error(s) in loading state_dict for AnySize); train it again"
+    )
 
 
 def test_a_folder_that_is_no_whole_student_is_refused(tmp_path):
