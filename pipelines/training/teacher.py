@@ -9,15 +9,15 @@ from typing import Any
 
 from curation.labels import ORGAN_IDS
 from pipelines.training.jobs import Job, Reporter, TrainingError
-from pipelines.training.teacher_dataset import (
+from pipelines.training.prepared_files import PreparedFiles
+from pipelines.training.teacher_dataset import lay_out, plan
+from pipelines.training.teacher_folders import (
     AUGMENTERS_VARIABLE,
     CONFIGURATION,
     NnunetFolders,
-    lay_out,
-    plan,
-    preprocess,
     write_json,
 )
+from pipelines.training.teacher_preprocessing import preprocess
 from pipelines.training.worker import MODEL_FILE
 from pipelines.whole_files import write_whole
 
@@ -46,8 +46,10 @@ def train_teacher(job: Job, reporter: Reporter) -> None:
     precision = Precision.of_job(job.device)
     use_all_threads()
     cases = lay_out([case for case in job.cases if case.split], folders, reporter)
-    plans = plan(cases, folders, job.profile.teacher, reporter)
-    preprocess(cases, folders, plans, reporter)
+    cache = PreparedFiles(job.cache_dir or job.work_dir / "prepared")
+    plans = plan(cases, folders, job.profile.teacher, cache, reporter)
+    dataset = json.loads((folders.raw / "dataset.json").read_text(encoding="utf-8"))
+    preprocess(cases, folders, plans, dataset, cache, reporter)
     trainer = _train(job, folders, plans, precision, reporter)
     model_dir = job.work_dir / "model"
     weights_hash = _package(job, trainer, plans, model_dir)
