@@ -96,6 +96,12 @@ _PLANNERS = {
 def make_plans(dataset: str, plans_file: Path, profile: TeacherProfile) -> None:
     """Plan the dataset and write nnUNetPlans.json. The fingerprint and dataset.json have to be there."""
     # The planner sets torch's threads to this while it sizes networks, and 0 is no number of threads.
+    before = os.environ.get(AUGMENTERS_VARIABLE)
     os.environ[AUGMENTERS_VARIABLE] = "1"
-    plans = _PLANNERS[profile.planner](dataset, profile).plan_experiment()
+    try:
+        plans = _PLANNERS[profile.planner](dataset, profile).plan_experiment()
+    finally:
+        del os.environ[AUGMENTERS_VARIABLE]
+        if before is not None:
+            os.environ[AUGMENTERS_VARIABLE] = before
     write_whole(plans_file, json.dumps(plans, indent=1, default=lambda value: value.tolist()).encode())

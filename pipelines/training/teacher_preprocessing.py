@@ -7,7 +7,7 @@ the content that it was made from: other trainings on the same cases find it the
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -94,22 +94,25 @@ def preprocess(
         reporter.progress("preprocess", done, len(cases), case)
 
 
-def unreadable_case(cases: list[RawCase], folders: NnunetFolders, data_identifier: str) -> str | None:
+def unreadable_case(cases: Mapping[str, str], folder: Path) -> str | None:
     """Which case's preprocessed data cannot be read, and why, in words; None if all can.
 
     For when a training stopped over its data: nnU-Net's processes for augmentation die without a name.
+
+    Args:
+        cases: nnU-Net's key of each case to its address.
+        folder: Where the preprocessed files are.
     """
     from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
-    folder = folders.preprocessed / data_identifier
-    for case in cases:
+    for key, case in cases.items():
         try:
-            data, seg, _, _ = nnUNetDatasetBlosc2(str(folder), [case.key]).load_case(case.key)
-            for array in (data, seg):
+            data, labels, _, _ = nnUNetDatasetBlosc2(str(folder), [key]).load_case(key)
+            for array in (data, labels):
                 array[:]
         except Exception as error:
             found = f"{type(error).__name__}: {error}".splitlines()[0]
-            return f"{case.case}: its preprocessed data in {folder}/{case.key}* cannot be read ({found})"
+            return f"{case}: its preprocessed data cannot be read ({folder / key}: {found})"
     return None
 
 
