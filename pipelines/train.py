@@ -171,14 +171,12 @@ def _check_members(
         pseudo = [case for case, _ in members if organs & _drawn_by(case, Origin.PSEUDO)]
         _refuse(request, missing, "miss organs, which it would learn as background")
         _refuse(request, pseudo, "have pseudo organs, which are a teacher's own output")
-    if undrawn := undrawn_organs(members, origins):
-        found = f"{request.dataset}: no member to train on has {', '.join(undrawn)} drawn"
-        if request.kind is ModelKind.TEACHER and UNDRAWN_ORGAN not in request.allow:
+        undrawn = undrawn_organs(members, origins)
+        if undrawn and UNDRAWN_ORGAN not in request.allow:
             raise CurationError(
-                f"{found}, which a teacher would learn as background; freeze more cases, or train with "
-                f"--allow {UNDRAWN_ORGAN}"
+                f"{request.dataset}: no member to train on has {', '.join(undrawn)} drawn, which a teacher would learn "
+                f"as background; freeze more cases, or train with --allow {UNDRAWN_ORGAN}"
             )
-        bench.progress.say(f"note: {found}: it will not be predicted")
     check_images(bench, [case for case, _ in members], request.dataset, request.allow)
 
 

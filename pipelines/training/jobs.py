@@ -40,12 +40,12 @@ class Job(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
     cases: tuple[JobCase, ...] = ()
-    processes: int | None = Field(
-        default=None, ge=1, description="that train a teacher together; default one per GPU, on a CPU one"
-    )
     model_dir: Path | None = Field(default=None, description="folder of the model that `predict` applies")
     cache_dir: Path | None = Field(
-        default=None, description="prepared inputs of students, shared by trainings; default in work_dir"
+        default=None, description="what is prepared of cases, shared by trainings; default in work_dir"
+    )
+    processes: int | None = Field(
+        default=None, ge=1, description="that train a teacher together; default one per GPU, on a CPU one"
     )
 
     def split(self, name: Literal["train", "val"]) -> list[JobCase]:

@@ -48,7 +48,7 @@ def train_teacher(job: Job, reporter: Reporter) -> None:
     precision = Precision.of_job(job.device)
     use_all_threads()
     cases = lay_out([case for case in job.cases if case.split], folders, reporter)
-    cache = PreparedFiles(job.cache_dir or job.work_dir / "prepared")
+    cache = _cache(job)
     plans = plan(cases, folders, job.profile.teacher, cache, reporter)
     dataset = json.loads((folders.raw / "dataset.json").read_text(encoding="utf-8"))
     preprocess(cases, folders, plans, dataset, cache, reporter)
@@ -68,6 +68,10 @@ def _claim(job: Job) -> None:
         write_whole(file, digest.encode())
     elif file.read_text(encoding="utf-8") != digest:
         raise TrainingError(f"{job.work_dir}: holds a training of another job; give it a folder of its own")
+
+
+def _cache(job: Job) -> PreparedFiles:
+    return PreparedFiles(job.cache_dir or job.work_dir / "prepared")
 
 
 def use_all_threads() -> None:
@@ -119,6 +123,8 @@ def train_to_the_end(job: Job, trainer: Any) -> None:
     from pipelines.training.teacher_trainer import FINAL, LATEST
 
     output = Path(trainer.output_folder)
+    # As nnU-Net's own run_training: every patch has the same size, so the fastest convolution is looked for once.
+    torch.backends.cudnn.benchmark = True
     try:
         trainer.initialize()
         for checkpoint in (output / FINAL, output / LATEST):
@@ -152,7 +158,9 @@ def _blame_data(job: Job, trainer: Any, error: Exception) -> None:
     cases = {nnunet_key(index, case): case for index, case in enumerate(used)}
     broken = unreadable_case(cases, Path(trainer.preprocessed_dataset_folder))
     if broken is not None:
-        raise TrainingError(f"{broken}; repair the disk, delete {job.work_dir} and train again") from error
+        # In the cache lie the very same files, under a second name.
+        folders = f"{job.work_dir} and {_cache(job).folder}"
+        raise TrainingError(f"{broken}; repair the disk, delete {folders}, and train again") from error
     if "background workers are no longer alive" in str(error):
         raise TrainingError(
             "a process that augments the data was ended, though all data can be read; most often memory or /dev/shm "

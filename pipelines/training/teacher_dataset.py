@@ -97,6 +97,8 @@ def _convert_label(case: JobCase, label: Path) -> bool:
         raise TrainingError(f"{case.case}: {error}") from error
     if differs:
         raise TrainingError(f"{case.case}: {case.mask} is not on the grid of {case.image}: {differs}")
+    if min(geometry.shape) < 2:
+        raise TrainingError(f"{case.case}: {case.image} has one slice; the teacher is three-dimensional, leave it out")
     reserved = {value: IGNORED for value in runs.voxels() if is_reserved(value)}
     if not label.is_file():
         write_whole(label, encode_mask(runs.remap({TUMOR_ID: 0, **reserved}), geometry))

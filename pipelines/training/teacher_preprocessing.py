@@ -37,6 +37,7 @@ _CONFIGURATION_KEYS = (
 )  # fmt: skip
 # A pool of processes pays from here on: each imports nnU-Net and torch first, some 5 s.
 _POOL_FROM_CASES = 24
+_NO_NUMBERS = "voxels are NaN or infinite"
 
 Result = TypeVar("Result")
 
@@ -195,6 +196,8 @@ def _preprocess_case(
         built = _build(case, building, plans, dataset)
         for made, file in zip(built, kept, strict=True):
             file.parent.mkdir(parents=True, exist_ok=True)
+            with made.open("rb") as stream:
+                os.fsync(stream.fileno())  # under its new name it counts as whole, after a power cut too
             _place(made, file, file.with_name(f".{file.name}.{uuid4().hex}"))
             made.unlink()
     for file, ending in zip(kept, PREPROCESSED_ENDINGS, strict=True):
@@ -237,7 +240,7 @@ def _place(source: Path, target: Path, beside: Path) -> None:
 
 def _only_numbers(voxels: NDArray[Any]) -> None:
     if not np.isfinite(voxels).all():
-        raise ValueError("voxels are NaN or infinite")
+        raise ValueError(_NO_NUMBERS)
 
 
 class _naming:
@@ -255,7 +258,9 @@ class _naming:
                 f"{self._case.case}: not enough memory for {self._case.image}; close other programs or leave it out"
             ) from error
         if isinstance(error, Exception):
-            found = f"{type(error).__name__}: {error}".splitlines()[0]
+            # nnU-Net looks for NaN itself, in words of its own.
+            nan = "NaN" in str(error)
+            found = _NO_NUMBERS if nan else f"{type(error).__name__}: {error}".splitlines()[0]
             raise TrainingError(
                 f"{self._case.case}: {self._case.image} is not usable ({found}); repair it or leave it out"
             ) from error

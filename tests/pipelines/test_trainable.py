@@ -115,7 +115,7 @@ def test_a_volume_of_one_slice_is_refused(cohort, tmp_path):
     )
 
 
-def test_an_organ_that_nobody_drew_is_refused_for_a_teacher_and_said_for_a_student(bench, tmp_path):
+def test_an_organ_that_nobody_drew_is_refused_for_a_teacher_alone(bench, tmp_path):
     mask = boxes(dict.fromkeys((organ for organ in ORGAN_IDS if organ != GALLBLADDER), 4))
     for name in ("A", "B"):
         take(bench, tmp_path, mask, name)
