@@ -102,6 +102,29 @@ class ImageFacts:
         return x, y, z
 
 
+@dataclass(frozen=True)
+class SeenImage:
+    """A case's image as it was when it was last read; `note`: why its values cannot be HU, or empty."""
+
+    file_bytes: int
+    modified_ns: int
+    voxel_hash: str
+    note: str
+
+
+def seen_images(session: Session, case_ids: Collection[int]) -> dict[int, SeenImage]:
+    """Case id to its image as last read; cases whose image was never read are not among them."""
+    ids = sorted(case_ids)
+    columns = (Image.case_id, Image.file_bytes, Image.modified_ns, Image.voxel_hash, Image.note)
+    return {
+        case_id: SeenImage(file_bytes, modified_ns, voxel_hash, note)
+        for begin in range(0, len(ids), 1000)
+        for case_id, file_bytes, modified_ns, voxel_hash, note in session.execute(
+            select(*columns).where(Image.case_id.in_(ids[begin : begin + 1000]))
+        )
+    }
+
+
 def image_facts(session: Session, case_id: int) -> ImageFacts | None:
     """What is known of a case's image; None where none was read."""
     row = session.get(Image, case_id)

@@ -135,4 +135,6 @@ def _quiet_for(folder: Path, seconds: float) -> bool:
 
 
 def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+    """Bytes that deleting a folder frees: not those of files that the trainings' cache holds under a second name."""
+    stats = (path.lstat() for path in folder.rglob("*") if path.is_file())
+    return sum(stat.st_size for stat in stats if stat.st_nlink == 1)

@@ -39,6 +39,8 @@ class TeacherProfile(Settings):
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = Field(default=0.01, gt=0)
     weight_decay: float = Field(default=3e-5, ge=0)
+    # Whose network: the U-Net of nnU-Net's paper, or one of its residual encoders, sized for about 10, 24 or 40 GB.
+    planner: Literal["default", "resenc_m", "resenc_l", "resenc_xl"] = "default"
     # None leaves batch, patch and channels to nnU-Net's planner.
     batch_size: Positive | None = None
     patch_size: PatchSize | None = None

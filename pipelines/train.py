@@ -21,6 +21,7 @@ from pipelines.freeze import frozen_members
 from pipelines.profiles import Profile
 from pipelines.runs import Booking, Workbench, run
 from pipelines.teachable import Known, check_student
+from pipelines.trainable import UNDRAWN_ORGAN, check_allowances, check_images, check_taints, undrawn_organs
 from pipelines.whole_files import write_whole
 
 TASKS = {ModelKind.TEACHER: "teacher_train", ModelKind.STUDENT: "student_train"}
@@ -37,6 +38,10 @@ class TrainRequest:
     name: str
     seed: int = 0
     device: str = "auto"
+    # GPUs that train a teacher together; None: all, at most one per sample of a batch.
+    gpus: int | None = None
+    # What is refused by default, see pipelines.trainable.ALLOWANCES.
+    allow: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -59,18 +64,18 @@ def train(bench: Workbench, request: TrainRequest) -> Trained:
         ChildFailedError: The training itself failed.
     """
     version, members = frozen_members(bench, request.dataset)
-    for taint in version.taints:
-        bench.progress.say(f"note: {version.address} is tainted: {taint.sentence}")
+    check_allowances(request.allow)
+    check_taints(bench, version, request.allow)
     if version.purged:
         bench.progress.say(
             f"note: {version.purged} of {version.members} members were purged and are left out"
         )
     origins = tuple(Origin(origin) for origin in version.origins)
-    _check_members(request, members, origins)
     student = request.profile.student
     if request.kind is ModelKind.STUDENT and student is not None:
         for note in check_student(version.address, student, members, origins):
             bench.progress.say(note)
+    _check_members(bench, request, members, origins)
     profile = request.profile.model_dump(mode="json")
     spec: dict[str, Any] = {
         "kind": str(request.kind),
@@ -133,6 +138,7 @@ def _job(
         "profile": request.profile.model_dump(mode="json"),
         "device": request.device,
         "seed": request.seed,
+        "processes": request.gpus,
         # Baseline and student see the same images: what one has prepared, the other finds.
         "cache_dir": str(bench.root / "runs" / "prepared"),
         "cases": [
@@ -155,20 +161,12 @@ def _digest(spec: dict[str, Any]) -> str:
 
 
 def _check_members(
-    request: TrainRequest, members: list[tuple[CaseFile, MemberValues]], origins: tuple[Origin, ...]
+    bench: Workbench,
+    request: TrainRequest,
+    members: list[tuple[CaseFile, MemberValues]],
+    origins: tuple[Origin, ...],
 ) -> None:
     """Say what would fail hours from now."""
-    for case, _ in members:
-        if case.image is None:
-            raise CurationError(
-                f"{case.address}: has no image, and {request.dataset} is to be trained on; "
-                "ingest it with --images, or freeze without it"
-            )
-        if not case.image.is_file():
-            raise CurationError(
-                f"{case.image}: the image of {case.address} is not there; "
-                "after a disk moved: `maskledger source move NAME NEW_ROOT`"
-            )
     if request.kind is ModelKind.TEACHER:
         if len(members) < MIN_TEACHER_CASES:
             raise CurationError(
@@ -180,6 +178,13 @@ def _check_members(
         pseudo = [case for case, _ in members if organs & _drawn_by(case, Origin.PSEUDO)]
         _refuse(request, missing, "miss organs, which it would learn as background")
         _refuse(request, pseudo, "have pseudo organs, which are a teacher's own output")
+        undrawn = undrawn_organs(members, origins)
+        if undrawn and UNDRAWN_ORGAN not in request.allow:
+            raise CurationError(
+                f"{request.dataset}: no member to train on has {', '.join(undrawn)} drawn, which a teacher would learn "
+                f"as background; freeze more cases, or train with --allow {UNDRAWN_ORGAN}"
+            )
+    check_images(bench, [case for case, _ in members], request.dataset, request.allow)
 
 
 def _drawn_by(case: CaseFile, origin: Origin) -> set[int]:

@@ -24,6 +24,12 @@ teacher_app = typer.Typer(
     no_args_is_help=True, help="The nnU-Net that learns from completely labelled cases."
 )
 
+AllowOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow", help="Train although: tainted (descends from something retracted), not-hu, undrawn-organ."
+    ),
+]
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET[@N]", help="A frozen dataset.")]
 
 
@@ -44,7 +50,9 @@ def _train(
     profile: str,
     seed: int,
     device: str,
+    allow: list[str] | None,
     as_json: bool,
+    gpus: int | None = None,
 ) -> None:
     from app.progress import console_progress
     from db.models import ModelKind
@@ -54,7 +62,9 @@ def _train(
     with workspace_of(context) as ws:
         trained = train(
             ws.bench(progress=console_progress()),
-            TrainRequest(ModelKind(kind), dataset, load_profile(profile), name, seed, device),
+            TrainRequest(
+                ModelKind(kind), dataset, load_profile(profile), name, seed, device, gpus, frozenset(allow or ())
+            ),
         )
     for line in trained.refused:
         print(f"refused: {line}", file=sys.stderr)
@@ -84,6 +94,10 @@ def teacher_train(
     profile: ProfileOption = "paper",
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
     device: DeviceOption = "auto",
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="GPUs that train together; default: one per sample of a batch.")
+    ] = None,
+    allow: AllowOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train nnU-Net on a frozen dataset of strong cases (13 organs; the tumor is left to the student).
@@ -92,7 +106,7 @@ def teacher_train(
 
     Example: `maskledger teacher train strong@1 --profile quick`
     """
-    _train(context, "teacher", dataset, name, profile, seed, device, as_json)
+    _train(context, "teacher", dataset, name, profile, seed, device, allow, as_json, gpus)
 
 
 def retrain(
@@ -102,6 +116,7 @@ def retrain(
     profile: ProfileOption = "paper",
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
     device: DeviceOption = "auto",
+    allow: AllowOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train the coarse-to-fine student (3D U-Net, then EfficientSegNet) on a frozen dataset.
@@ -111,7 +126,7 @@ def retrain(
 
     Example: `maskledger retrain all@1 --profile quick --name student`
     """
-    _train(context, "student", dataset, name, profile, seed, device, as_json)
+    _train(context, "student", dataset, name, profile, seed, device, allow, as_json)
 
 
 def predict(

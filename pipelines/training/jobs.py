@@ -46,7 +46,10 @@ class Job(BaseModel):
     cases: tuple[JobCase, ...] = ()
     model_dir: Path | None = Field(default=None, description="folder of the model that `predict` applies")
     cache_dir: Path | None = Field(
-        default=None, description="prepared inputs of students, shared by trainings; default in work_dir"
+        default=None, description="what is prepared of cases, shared by trainings; default in work_dir"
+    )
+    processes: int | None = Field(
+        default=None, ge=1, description="that train a teacher together; default one per GPU, on a CPU one"
     )
 
     def split(self, name: Literal["train", "val"]) -> list[JobCase]:
@@ -83,10 +86,14 @@ class Reporter:
         """Say that the task is finished: weights and weights_hash, metrics, curves of a training."""
         self._write({"event": "done", **result})
 
+    def relay(self, line: str) -> None:
+        """Pass on an event that another process of the same task wrote."""
+        self._stream.write(line)
+        self._stream.flush()
+
     def _write(self, event: dict[str, Any]) -> None:
         # A NaN is no JSON: a loss that is not a number arrives as null.
-        self._stream.write(json.dumps(_finite(event)) + "\n")
-        self._stream.flush()
+        self.relay(json.dumps(_finite(event)) + "\n")
 
 
 def read_job(file: Path) -> Job:

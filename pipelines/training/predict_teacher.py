@@ -21,7 +21,7 @@ from pipelines.training.finished import PredictedMask, predict_once
 from pipelines.training.jobs import Job, JobCase, Reporter, TrainingError
 from pipelines.training.precision import Precision
 from pipelines.training.teacher import WEIGHTS_FILE, use_all_threads
-from pipelines.training.teacher_dataset import CONFIGURATION
+from pipelines.training.teacher_folders import CONFIGURATION
 from pipelines.training.worker import MODEL_FILE
 
 

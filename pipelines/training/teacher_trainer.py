@@ -19,6 +19,7 @@ from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch.nn.parallel import DistributedDataParallel
 
 from pipelines.profiles import TeacherProfile
 from pipelines.training.jobs import Reporter, TrainingError
@@ -35,6 +36,10 @@ class LedgerTrainer(nnUNetTrainer):
 
     (It is no argument of the constructor because nnU-Net saves the constructor's arguments in checkpoints.)
     """
+
+    device: torch.device
+    is_ddp: bool
+    network: Any
 
     def configure(
         self, profile: TeacherProfile, seed: int, precision: Precision, reporter: Reporter
@@ -53,6 +58,21 @@ class LedgerTrainer(nnUNetTrainer):
         self.bf16 = profile.bf16_on_cpu and self.device.type == "cpu" and precision.dtype == torch.bfloat16
         self._steps_done = 0
         self._next_report = 0.0
+        if self.is_ddp and precision.device.type == "cpu":
+            # nnU-Net takes for granted that several processes have GPUs.
+            self.device, self.grad_scaler = precision.device, None
+
+    def initialize(self) -> None:
+        """nnU-Net's; for several processes on a CPU without what of it asks for GPUs."""
+        if not (self.is_ddp and self.device.type == "cpu"):
+            super().initialize()
+            return
+        self.is_ddp = False
+        super().initialize()
+        self.is_ddp = True
+        self._set_batch_size_and_oversample()
+        self.network = DistributedDataParallel(self.network)
+        self.loss = self._build_loss()
 
     @property
     def mirror_axes(self) -> tuple[int, ...]:
@@ -123,7 +143,8 @@ class LedgerTrainer(nnUNetTrainer):
     def on_train_epoch_start(self) -> None:
         """Begin an epoch with a seed of its own, so that a resumed training draws the same batches."""
         super().on_train_epoch_start()
-        seed_everything(self.seed + 1000 * self.current_epoch)
+        # Each process of several draws its own.
+        seed_everything(self.seed + 1000 * self.current_epoch + self.local_rank)
         self._steps_done = self.current_epoch * self.num_iterations_per_epoch
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -189,8 +210,32 @@ class LedgerTrainer(nnUNetTrainer):
         """Write beside and rename: a process killed while it saves leaves the last checkpoint whole."""
         beside = Path(f"{filename}.part")
         super().save_checkpoint(str(beside))
-        if beside.is_file():
+        # Of several processes the first one saves: to another, its half-written file would look finished.
+        if self.local_rank == 0 and beside.is_file():
             beside.replace(filename)
+
+    def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
+        """nnU-Net's, in words where the file is of another network or no checkpoint at all.
+
+        Raises:
+            TrainingError: The weights do not fit the plans, or the file cannot be read.
+        """
+        try:
+            super().load_checkpoint(filename_or_checkpoint)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            found = f"{type(error).__name__}: {error}".splitlines()[0]
+            name = filename_or_checkpoint if isinstance(filename_or_checkpoint, str) else "the checkpoint"
+            if "state_dict" in str(error):
+                architecture = self.configuration_manager.network_arch_class_name.rpartition(".")[2]
+                raise TrainingError(
+                    f"{name}: is of another network than this training's {architecture} ({found}); "
+                    "delete it to begin anew, or train with the profile that it was made with"
+                ) from error
+            raise TrainingError(
+                f"{name}: cannot be read ({found}); delete it to go on without it"
+            ) from error
 
     def plot_network_architecture(self) -> None:
         """No picture: it needs a package that nnU-Net itself calls broken."""

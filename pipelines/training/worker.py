@@ -33,6 +33,11 @@ def run(job_file: Path) -> int:
         traceback.print_exc()
         reporter.problem(None, "not enough memory", "lower batch or input size in the profile")
     except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's; this module does not import it
+            traceback.print_exc()
+            found = f"not enough memory on the GPU ({str(error).splitlines()[0]})"
+            reporter.problem(None, found, "lower batch_size, size or channels of that network in the profile")
+            return 1
         # Whatever a library throws must arrive as one line; the traceback stands in the log.
         traceback.print_exc()
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -271,3 +271,13 @@ def test_a_mask_on_another_grid_than_its_image_is_named(tiny_cohort, tmp_path):
     job_case = JobCase.model_validate({**case, "mask": str(tmp_path / "cut.nii.gz")})
     with pytest.raises(TrainingError, match=r"Phantom/PHANTOM_0000: .*cut\.nii\.gz is not on the grid of"):
         lay_out([job_case], NnunetFolders(tmp_path / "nnunet"), Reporter(Silent()))
+
+
+def test_a_volume_of_one_slice_is_named(tmp_path):
+    for name in ("image", "mask"):
+        nib.save(nib.Nifti1Image(np.ones((9, 8, 1), np.uint8), np.eye(4)), tmp_path / f"{name}.nii.gz")
+    case = JobCase(
+        case="S/FLAT", image=tmp_path / "image.nii.gz", mask=tmp_path / "mask.nii.gz", split="train"
+    )
+    with pytest.raises(TrainingError, match=r"S/FLAT: .*image\.nii\.gz has one slice; "):
+        lay_out([case], NnunetFolders(tmp_path / "nnunet"), Reporter(Silent()))

@@ -1,0 +1,54 @@
+"""What the trainings of a workspace have prepared of cases: whole files under the hash of what they were made from."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from blake3 import blake3
+
+from curation.errors import CurationError
+from pipelines.case_copies import OF_CASES, address_key
+
+
+@dataclass(frozen=True)
+class PreparedFiles:
+    """A folder of prepared files. Students and teachers share one, in the layout that a purge knows."""
+
+    folder: Path
+
+    def content(self, file: Path) -> str:
+        """The hash of a file's bytes, remembered while its size and time stay the same.
+
+        Raises:
+            CurationError: The file is not there.
+        """
+        try:
+            found = file.stat()
+        except FileNotFoundError as error:
+            raise CurationError(f"{file}: is not there any more; restore it or leave the case out") from error
+        known = self.file("hash", "txt", [str(file), found.st_size, found.st_mtime_ns])
+        if not known.is_file():
+            put_whole(known, blake3(file.read_bytes()).hexdigest().encode())
+        return known.read_text(encoding="ascii")
+
+    def file(self, kind: str, ending: str, made_from: Sequence[object]) -> Path:
+        """Where a file of this kind lies that was made from these JSON values."""
+        key = blake3(json.dumps([kind, made_from], sort_keys=True).encode()).hexdigest()[:40]
+        return self.folder / key[:2] / f"{key}.{kind}.{ending}"
+
+    def mark(self, case: str, *files: Path) -> None:
+        """Remember, before they are written, whose data will lie in files: a purge of the case deletes them."""
+        for file in files:
+            mark = self.folder / OF_CASES / address_key(case) / file.name
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+
+
+def put_whole(file: Path, data: bytes) -> None:
+    """Write a file whole or not at all, whoever else writes the same one at the same moment."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}.{uuid4().hex}")
+    beside.write_bytes(data)
+    beside.replace(file)
