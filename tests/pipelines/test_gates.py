@@ -9,19 +9,21 @@ from volume_files import AFFINE, SHAPE, write_volume
 
 from curation.errors import UsageError
 from curation.labels import IGNORE
-from curation.mappings import load_builtin
+from curation.mappings import LabelMapping, load_builtin
 from curation.probability import percent_steps
 from curation.rle import RunLengths
 from curation.status import Origin, Status
 from curation.volumes import Geometry, encode_and_hash, encode_mask
 from db import case_files, queries, writes
 from db.models import ModelKind
+from db.retractions import model_subject
 from db.writes import PredictionClassValues
 from pipelines.blame import trace
 from pipelines.changes import compare
 from pipelines.complement import complement
 from pipelines.gates import Gates, parse_min_confidence
 from pipelines.ingest import IngestRequest, ingest
+from pipelines.retract import retract
 from pipelines.verify import verify
 
 GRID = Geometry(SHAPE, AFFINE)
@@ -184,6 +186,22 @@ def test_ignored_voxels_are_filled_by_nobody_later(bench, tmp_path):
     complement(bench, "", "N")
     assert newest(bench).annotations[STOMACH].voxels == 8
     assert int((voxels(bench) == IGNORE).sum()) == 10
+
+
+def test_a_retracted_models_ignored_voxels_go_with_its_classes_and_those_of_others_stay(bench, tmp_path):
+    kept = np.zeros(SHAPE, np.uint8)
+    kept[1:5, 1:5, 1:5] = LIVER
+    kept[0, 0, :3] = IGNORE  # the source's own
+    write_volume(tmp_path / "l" / "A.nii.gz", kept)
+    mapping = LabelMapping(name="with ignored", values={LIVER: LIVER, IGNORE: IGNORE}, protocol=None)
+    ingest(bench, IngestRequest(source="S", mapping=mapping, labels=tmp_path / "l"))
+    mask, probability = offered()
+    predict_by_hand(bench, mask, probability=probability)
+    complement(bench, "", "M", gates=Gates(uncertain_below=0.6))
+    assert int((voxels(bench) == IGNORE).sum()) == 13
+    retract(bench, lambda session: model_subject(session, "M"), "mirrored")
+    assert np.array_equal(voxels(bench), kept)
+    assert verify(bench, deep=True).damage == []
 
 
 def test_a_prediction_without_a_map_is_refused_with_the_command_that_makes_one(bench, tmp_path):
