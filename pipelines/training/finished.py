@@ -6,6 +6,7 @@ where it was.
 
 import json
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from curation.errors import CurationError
 from pipelines.training.jobs import JobCase, Reporter, TrainingError
 from pipelines.training.memory import MemoryWatch
 from pipelines.whole_files import write_whole
+
+_Figures = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def predict_all(
             except Exception as error:
                 # Whatever a library throws at one case: the others are not to wait for it.
                 following = Future()
-                following.set_exception(error)
+                following.set_exception(_without_frames(error))
             else:
                 following = writer.submit(_end, predictor, work)
                 del work
@@ -114,7 +117,12 @@ def probability_file(mask: Path) -> Path:
     return mask.with_name(mask.name.removesuffix(".nii.gz") + ".probability.nii.gz")
 
 
-_Figures = dict[str, Any]
+def _without_frames(error: Exception) -> Exception:
+    """An error that keeps nothing alive: its frames hold the case's arrays, on a GPU that may just have run out."""
+    if not isinstance(error, CurationError | OSError):
+        traceback.print_exception(error)  # the log keeps what the one line leaves out
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
 
 
 class _Work:
@@ -184,6 +192,8 @@ def _end(predictor: CasePredictor, work: _Work) -> _Figures:
         write_whole(out, predicted.mask)
         if predicted.probability is not None:
             write_whole(map_file, predicted.probability)
+        else:
+            map_file.unlink(missing_ok=True)  # of an earlier run with another setting
     work.figures = {
         "identity": work.identity,
         "seconds": work.seconds,
@@ -222,6 +232,7 @@ def _tell(
             case.case, f"{case.image}: not enough memory", "predict where there is more, or leave it out"
         )
     except Exception as error:
+        traceback.print_exception(error)
         found = f"{type(error).__name__}: {error}".splitlines()[0]
         reporter.problem(case.case, f"{case.image}: {found}", remedy)
     else:

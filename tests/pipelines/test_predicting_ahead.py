@@ -4,6 +4,7 @@ import io
 import json
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,27 @@ def test_a_case_that_fails_in_any_step_is_reported_in_its_place_and_the_others_g
     assert sorted(path.name for path in cases[0].out.parent.iterdir()) == [
         "D.nii.gz", "D.nii.gz.json", "D.probability.nii.gz",
     ]  # fmt: skip
+
+
+def test_what_a_failed_case_held_is_free_before_the_next_one_is_computed(cases):
+    """Its error is told only later: on a GPU that ran out of memory the next case would find none, either."""
+
+    class Held:
+        pass
+
+    class OutOfMemory(Stand):
+        held: list[weakref.ref] = []  # noqa: RUF012
+
+        def compute(self, prepared: str) -> str:
+            if prepared == "A":
+                much = Held()
+                self.held.append(weakref.ref(much))
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            assert self.held[0]() is None
+            return super().compute(prepared)
+
+    events = [e for e in predicted(OutOfMemory(), cases[:2]) if e["event"] != "progress"]
+    assert [(e["event"], e["case"]) for e in events] == [("problem", "S/A"), ("case", "S/B")]
 
 
 def test_seconds_are_a_cases_own_work_without_waiting_for_its_neighbours(cases):
