@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from sqlalchemy import Select, bindparam, func, not_, select
 from sqlalchemy.orm import Session
@@ -14,12 +15,15 @@ from db.standing import is_retracted
 
 @dataclass(frozen=True)
 class OfferedPrediction:
-    """The stored mask of one prediction."""
+    """One prediction: its stored mask and map of probabilities, and what it was made on and with."""
 
     id: int
     case_id: int
     incoming_hash: str | None
     file_hash: str
+    probability_hash: str | None
+    image_hash: str | None
+    settings: dict[str, Any]
 
 
 def newest_predictions(session: Session, model_id: int) -> dict[int, OfferedPrediction]:
@@ -29,15 +33,16 @@ def newest_predictions(session: Session, model_id: int) -> dict[int, OfferedPred
 
 
 @cache
-def _newest() -> Select[int, int, str | None, str]:
+def _newest() -> Select[*tuple[Any, ...]]:
     newest = (
         select(func.max(Prediction.id))
         .where(Prediction.model_id == bindparam("model"), not_(is_retracted(Prediction)))
         .group_by(Prediction.case_id)
     )
-    return select(Prediction.id, Prediction.case_id, Prediction.incoming_hash, Prediction.file_hash).where(
-        Prediction.id.in_(newest)
-    )
+    return select(
+        Prediction.id, Prediction.case_id, Prediction.incoming_hash, Prediction.file_hash,
+        Prediction.probability_hash, Prediction.image_hash, Prediction.settings,
+    ).where(Prediction.id.in_(newest))  # fmt: skip
 
 
 def prediction_ids(session: Session, model_id: int) -> frozenset[int]:
@@ -72,6 +77,29 @@ def predicted_classes(session: Session, prediction_ids: Collection[int]) -> dict
         for prediction_id, class_id in rows:
             found.setdefault(prediction_id, set()).add(class_id)
     return {prediction_id: frozenset(classes) for prediction_id, classes in found.items()}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a prediction says of one class: voxels, and their mean probability; None where the model gave none."""
+
+    voxels: int
+    confidence: float | None
+
+
+def said_of_classes(session: Session, prediction_ids: Collection[int]) -> dict[int, dict[int, Said]]:
+    """Prediction id to what it says of each class that it speaks of."""
+    found: dict[int, dict[int, Said]] = {}
+    wanted = sorted(prediction_ids)
+    columns = (
+        PredictionClass.prediction_id, PredictionClass.class_id,
+        PredictionClass.voxels, PredictionClass.confidence,
+    )  # fmt: skip
+    for begin in range(0, len(wanted), 1000):
+        batch = wanted[begin : begin + 1000]
+        for row in session.execute(select(*columns).where(PredictionClass.prediction_id.in_(batch))):
+            found.setdefault(row.prediction_id, {})[row.class_id] = Said(row.voxels, row.confidence)
+    return found
 
 
 def require_trusted(session: Session, model_id: int) -> None:

@@ -29,6 +29,7 @@ _STORED = (
     (MaskVersion, MaskVersion.file_hash),
     (MaskVersion, MaskVersion.incoming_hash),
     (Prediction, Prediction.file_hash),
+    (Prediction, Prediction.probability_hash),
 )
 
 
@@ -46,7 +47,7 @@ class Holdings:
     """Everything that the catalog knows of a patient's cases.
 
     Attributes:
-        hashes: Case id to the hashes of all its stored files: masks, incoming files, predictions.
+        hashes: Case id to the hashes of all its stored files: masks, incoming files, predictions and their maps.
         shared: Those of them that another case needs, too.
         predictions: Predictions for the cases, by model.
         datasets: Dataset versions (``NAME@N``) of which a case is a member.

@@ -183,6 +183,17 @@ def _purged_is_gone(session: Session) -> Iterator[str]:
     statement = _of_version().join(Tombstone, Tombstone.case_id == MaskVersion.case_id).where(hashed)
     for row in session.execute(statement):
         yield f"{_address(row)}: was purged, and yet names a file"
+    predicted = (
+        select(Source.name.label("source"), Case.name.label("case"), Model.name.label("model"))
+        .select_from(Prediction)
+        .join(Case, Case.id == Prediction.case_id)
+        .join(Source, Source.id == Case.source_id)
+        .join(Model, Model.id == Prediction.model_id)
+        .join(Tombstone, Tombstone.case_id == Prediction.case_id)
+        .order_by(Prediction.id)
+    )
+    for left in session.execute(predicted):
+        yield f"{left.source}/{left.case}: was purged, and yet {left.model} has a prediction for it"
 
 
 def _states_as_annotated(session: Session) -> Iterator[str]:

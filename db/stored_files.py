@@ -40,11 +40,15 @@ class Claim:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One file that rows need. `claims` are the rows of which it is the mask; none for incoming bytes."""
+    """One file that rows need. `claims` are the rows of which it is the mask; none for incoming bytes.
+
+    `map_of`: The stored masks to which it is the map of probabilities.
+    """
 
     hash: str
     needed_by: str
     claims: tuple[Claim, ...] = ()
+    map_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ def stored_files(session: Session) -> list[StoredFile]:
     """Every file that a version or a prediction needs, each hash once; what was purged needs none."""
     claims: dict[str, list[Claim]] = defaultdict(list)
     came_in: dict[str, str] = {}
+    # Of a prediction that found nothing, the map is the mask: both are empty.
+    maps: dict[str, set[str]] = defaultdict(set)
     for version in session.execute(_versions()):
         address = f"{version.source}/{version.case}@{version.number}"
         if version.file_hash:
@@ -88,13 +94,24 @@ def stored_files(session: Session) -> list[StoredFile]:
     for row in session.execute(_predictions()):
         address = f"prediction of {row.model} for {row.source}/{row.case}"
         claims[row.file_hash].append(Claim("prediction", row.id, address, row.voxel_hash))
-    masks = [StoredFile(name, _all_of(rows), tuple(rows)) for name, rows in claims.items()]
-    return masks + [StoredFile(name, by) for name, by in came_in.items() if name not in claims]
+        if row.probability_hash:
+            came_in.setdefault(row.probability_hash, f"{address}, its probabilities")
+            maps[row.probability_hash].add(row.file_hash)
+    masks = [
+        StoredFile(name, _all_of(rows), tuple(rows), tuple(sorted(maps[name]))) for name, rows in claims.items()
+    ]
+    others = [(name, by) for name, by in came_in.items() if name not in claims]
+    return masks + [StoredFile(name, by, (), tuple(sorted(maps[name]))) for name, by in others]
 
 
 def needed_hashes(session: Session) -> set[str]:
     """The hashes of all files that a row needs."""
-    columns = (MaskVersion.file_hash, MaskVersion.incoming_hash, Prediction.file_hash)
+    columns = (
+        MaskVersion.file_hash,
+        MaskVersion.incoming_hash,
+        Prediction.file_hash,
+        Prediction.probability_hash,
+    )
     return {name for column in columns for name in session.scalars(select(column).distinct()) if name}
 
 
@@ -201,9 +218,14 @@ def rename(session: Session, old: str, new: str) -> int:
         How many rows were changed.
     """
     changed = 0
-    for table in (MaskVersion, Prediction):
-        rows = session.scalars(select(table.id).where(table.file_hash == old)).all()
-        session.execute(update(table).where(table.file_hash == old).values(file_hash=new))
+    for table, column in (
+        (MaskVersion, MaskVersion.file_hash),
+        (Prediction, Prediction.file_hash),
+        # An empty mask is an empty map, too.
+        (Prediction, Prediction.probability_hash),
+    ):
+        rows = session.scalars(select(table.id).where(column == old)).all()
+        session.execute(update(table).where(column == old).values({column.key: new}))
         changed += len(rows)
     return changed
 
@@ -223,7 +245,8 @@ def _versions() -> Select[*tuple[Any, ...]]:
 def _predictions() -> Select[*tuple[Any, ...]]:
     return (
         select(
-            Prediction.id, Prediction.file_hash, Prediction.voxel_hash, Model.name.label("model"),
+            Prediction.id, Prediction.file_hash, Prediction.voxel_hash, Prediction.probability_hash,
+            Model.name.label("model"),
             Source.name.label("source"), Case.name.label("case"),
         )
         .join(Model, Model.id == Prediction.model_id)

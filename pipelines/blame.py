@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from curation.blame import Blame, ChainVersion, blame
 from curation.errors import CurationError
 from curation.label_files import NamedValue, itksnap_labels, slicer_colors
+from curation.labels import IGNORE
 from curation.rle import RunLengths
 from curation.status import Origin
 from curation.volumes import Geometry, encode_image, encode_mask
@@ -122,7 +123,11 @@ def trace(bench: Workbench, address: str) -> Traced:
     found_blame = blame(_chain(bench, rows, files))
     source = found.address.partition("/")[0]
     drawers = {
-        (value, version): _drawer(source, rows[version - 1], annotations[version].get(value))
+        (value, version): _drawer(
+            source,
+            rows[version - 1],
+            annotations[version].get(value) or _doubted(rows[version - 1], annotations, value),
+        )
         for value, version in found_blame.voxels
     }
     return _traced(case, rows, found_blame, drawers)
@@ -156,6 +161,23 @@ def _redrawn(row: VersionRow, file: CaseFile, before: CaseFile | None) -> frozen
         for class_id, now in file.annotations.items()
         if (now.origin, now.prediction_id)
         != (before.annotations[class_id].origin, before.annotations[class_id].prediction_id)
+    )
+
+
+def _doubted(
+    row: VersionRow, annotations: Mapping[int, Mapping[int, AnnotationRow]], value: int
+) -> AnnotationRow | None:
+    """A class that a complement drew, for the voxels of its model that were not sure enough and are ignored."""
+    if row.kind is not VersionKind.COMPLEMENTED or value != IGNORE:
+        return None
+    before = annotations.get(row.parent or 0, {})
+    return next(
+        (
+            now
+            for class_id, now in annotations[row.number].items()
+            if now.model and (class_id not in before or before[class_id].prediction_id != now.prediction_id)
+        ),
+        None,
     )
 
 

@@ -9,7 +9,8 @@ from pipelines.whole_files import write_whole
 
 # What is appended to a case's key: our own masks and predictions, nnU-Net's raw, preprocessed and marker files.
 _ENDINGS = (
-    "", ".nii.gz", ".nii.gz.json", ".npz", ".npy", ".pkl", ".b2nd", "_seg.npy", "_seg.b2nd", "_0000.nii.gz",
+    "", ".nii.gz", ".nii.gz.json", ".probability.nii.gz", ".npz", ".npy", ".pkl", ".b2nd", "_seg.npy",
+    "_seg.b2nd", "_0000.nii.gz",
 )  # fmt: skip
 _TEXT_SUFFIXES = {".json", ".log", ".txt", ".jsonl"}
 PREPARED = "prepared"

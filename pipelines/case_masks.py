@@ -36,7 +36,8 @@ def missing_classes(case: CaseFile, origins: Collection[Origin]) -> frozenset[in
 def member_mask(store: Store, case: CaseFile, origins: Collection[Origin]) -> MemberMask:
     """Read one member's mask; classes of other origins become background.
 
-    Complement writes on background only, so leaving `pseudo` out gives back what was there before.
+    Complement writes on background only, so leaving `pseudo` out gives back what was there before; only where it
+    was told to ignore uncertain voxels do these stay ignored.
     """
     missing = missing_classes(case, origins)
     if case.file_hash is None:

@@ -41,7 +41,8 @@ class ClassConfidence:
 class PredictionFile:
     """One mask file that a model wrote for one case, before it is read.
 
-    `path_lasts`: the file is the user's and stays; else it is deleted once the store has it.
+    `probability`: The file of its map of probabilities. `path_lasts`: the file is the user's and stays; else it is
+    deleted once the store has it.
     """
 
     path: Path
@@ -52,6 +53,9 @@ class PredictionFile:
     confidence: Mapping[int, ClassConfidence] = field(default_factory=dict)
     seconds: float | None = None
     peak_memory_mb: float | None = None
+    memory_area_mb_s: float | None = None
+    image_hash: str | None = None
+    probability: Path | None = None
     path_lasts: bool = True
 
 
@@ -65,6 +69,7 @@ class ReadPrediction:
     incoming_hash: str = ""
     file_hash: str = ""
     voxel_hash: str = ""
+    probability_hash: str | None = None
     classes: tuple[PredictionClassValues, ...] = ()
 
 
@@ -166,11 +171,14 @@ def read_prediction(file: PredictionFile) -> ReadPrediction:
                 "predict on the case's own image, or resample the file onto its grid"
             )
         stored, voxel_hash = encode_and_hash(runs, geometry)
+        # Ours is as it is stored: the child wrote it with the mask.
+        probability = None if file.probability is None else file.store.put(file_bytes(file.probability))
         return ReadPrediction(
             file,
             incoming_hash=incoming_hash,
             file_hash=file.store.put(stored),
             voxel_hash=voxel_hash,
+            probability_hash=probability,
             classes=class_rows(
                 runs,
                 geometry,
@@ -237,5 +245,8 @@ def book_prediction(
         classes=read.classes,
         seconds=read.source.seconds,
         peak_memory_mb=read.source.peak_memory_mb,
+        memory_area_mb_s=read.source.memory_area_mb_s,
+        image_hash=read.source.image_hash,
+        probability_hash=read.probability_hash,
         run_id=run_id,
     )

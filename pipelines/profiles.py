@@ -110,6 +110,8 @@ class PredictProfile(Settings):
     tta: bool = True
     tile_step: float = Field(default=0.5, gt=0, le=1)
     keep_largest: bool = True
+    # Keep a map of each voxel's probability in the store; `complement --uncertain-below` reads it.
+    probabilities: bool = False
 
 
 class Profile(Settings):

@@ -127,6 +127,10 @@ def _as_it_came(bench: Workbench, file: StoredFile) -> _Found:
             return _Found(data, place)
     if places:
         raise _BeyondError(f"{', '.join(places)} is gone or holds something else now")
+    if file.map_of and not file.claims:
+        raise _BeyondError(
+            "a map of probabilities is made by predicting; `predict MODEL CASE --probabilities` makes a new one"
+        )
     raise _BeyondError("" if file.claims else "nobody noted where it was read")
 
 

@@ -5,22 +5,24 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from curation.errors import CurationError, UsageError
-from curation.labels import BY_ID, CLASS_IDS, is_reserved
+from curation.labels import BY_ID, CLASS_IDS, IGNORE, is_reserved
 from curation.rle import RunLengths, overlay
 from curation.status import Evidence, Status
 from curation.volumes import decode_mask, encode_and_hash
-from db import case_files, standing, writes
+from db import case_files, queries, standing, writes
 from db.case_files import CaseFile
 from db.descent import Descent, LabelledVersion, descent, said_before, source_masks
-from db.models import VersionKind
+from db.models import ReservedVoxels, VersionKind
 from db.retractions import Subject, retraction_of
 from db.store import Store, StoreUnwritableError
 from db.writes import NewVersion
 from db.writes.retracting import add_taints, ensure_retraction
 from pipelines.annotate import MaskFacts, examine, rederived
+from pipelines.blame import trace
 from pipelines.case_masks import stored_mask
 from pipelines.runs import Booking, Outcome, Workbench, map_cases, run
 
@@ -58,7 +60,8 @@ class Consequences:
 class _Job:
     """One case: `classes` go, and so does what else came with the source's mask `source_mask`, if that counts no more.
 
-    `before` is what a person had said of a class before it was drawn.
+    `before` is what a person had said of a class before it was drawn. `doubted` draws the voxels that were ignored
+    with the classes, because their model was not sure of them; `problem` is why that cannot be told.
     """
 
     case: CaseFile
@@ -66,6 +69,8 @@ class _Job:
     source_mask: str | None
     before: Mapping[int, tuple[Status, Evidence]]
     store: Store
+    doubted: RunLengths | None = None
+    problem: str | None = None
 
     @property
     def undrawn(self) -> dict[int, tuple[Status, Evidence]]:
@@ -204,22 +209,60 @@ def _jobs(bench: Workbench, wanted: Consequences, versions: list[int]) -> Iterat
         with bench.catalog.reading() as session:
             cases = case_files.case_files(session, batch)
             before = said_before(session, batch)
+            with_ignored = frozenset(
+                session.scalars(
+                    select(ReservedVoxels.version_id).where(
+                        ReservedVoxels.version_id.in_(batch), ReservedVoxels.value == IGNORE
+                    )
+                )
+            )
         for case in cases:
+            classes = wanted.taken_out.get(case.version_id, frozenset())
+            doubted, problem = None, None
+            if classes and case.version_id in with_ignored:
+                try:
+                    doubted = _doubted(bench, case, classes)
+                except CurationError as error:
+                    problem = f"{case.address}: {error}; run `maskledger verify`"
             yield _Job(
                 case,
-                wanted.taken_out.get(case.version_id, frozenset()),
+                classes,
                 wanted.source_masks.get(case.version_id),
                 before.get(case.version_id, {}),
                 bench.store,
+                doubted,
+                problem,
             )
+
+
+def _doubted(bench: Workbench, case: CaseFile, classes: frozenset[int]) -> RunLengths:
+    """The voxels that the complements that drew these classes ignored, because the model was not sure of them."""
+    drawn_in = {case.annotations[c].drawn_version_id for c in classes}
+    with bench.catalog.reading() as session:
+        numbers = {row.number for row in queries.history(session, case.case_id) if row.id in drawn_in}
+    traced = trace(bench, f"{case.address}@{case.number}")
+    hands = [
+        share.hand.value
+        for share in traced.shares
+        if share.value == IGNORE
+        and share.hand.kind is VersionKind.COMPLEMENTED
+        and share.hand.version in numbers
+    ]
+    return traced.label_map.select(hands)
 
 
 def _clean(job: _Job) -> _Cleaned:
     """Take classes out of one mask. Touches no database, so it runs in any worker."""
     case = job.case
+    if job.problem is not None:
+        return _Cleaned(job, refused=job.problem)
     try:
         present = stored_mask(job.store, case)
         cleaned = present.without(job.classes)
+        if job.doubted is not None:
+            joint = overlay(cleaned, job.doubted)
+            ignored = (joint.a == IGNORE) & (joint.b != 0)
+            cleaned = joint.runs(np.where(ignored, 0, joint.a).astype(np.uint8))
         if job.source_mask is not None:
             cleaned = _without_reserved(job, cleaned)
         if cleaned.same_as(present) and not job.undrawn:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from curation.census import take_census
 from curation.errors import CurationError
 from curation.labels import BY_ID
-from curation.volumes import decode_and_hash
+from curation.probability import STEPS
+from curation.rle import overlay
+from curation.volumes import decode_and_hash, decode_mask
 from db import soundness, stored_files
 from db.store import Store, StoredFileError, is_hash
 from db.stored_files import Claim, Contents, StoredFile
@@ -127,10 +129,32 @@ def _check(job: _Job) -> _Checked:
         data = job.store.intact(file.hash)
     except StoredFileError as error:
         return _Checked(damages=(Damage(f"{error}; needed by {file.needed_by}", file),))
-    if not job.contents:
-        return _Checked(len(data))
-    voxels, lines = _compare(file, data, job.contents)
+    voxels, lines = _compare(file, data, job.contents) if job.contents else (0, [])
+    if job.contents is not None and file.map_of:
+        of_map, doubts = _compare_map(job, data)
+        voxels, lines = voxels or of_map, lines + doubts
     return _Checked(len(data), voxels, tuple(Damage(line) for line in lines))
+
+
+def _compare_map(job: _Job, data: bytes) -> tuple[int, list[str]]:
+    """Hold a map of probabilities against the masks that it is of: it draws what they draw, in steps of percent."""
+    name = f"probabilities of {job.file.needed_by}" if job.file.claims else job.file.needed_by
+    try:
+        geometry, of_map = decode_mask(data, name)
+    except CurationError as error:
+        return 0, [str(error)]
+    x, y, z = geometry.shape
+    if odd := sorted(of_map.voxels().keys() - STEPS):
+        return x * y * z, [f"{name}: holds {odd[:3]}, which are no steps of percent; {soundness.REMEDY}"]
+    lines = []
+    for mask_hash in job.file.map_of:
+        try:
+            grid, mask = decode_mask(job.store.intact(mask_hash), name)
+        except CurationError:
+            continue  # said of the mask itself
+        if grid.difference(geometry) or any((p == 0) != (v == 0) for p, v in overlay(of_map, mask).pairs()):
+            lines.append(f"{name}: the map is not of this prediction's mask; {soundness.REMEDY}")
+    return x * y * z, lines
 
 
 def _compare(file: StoredFile, data: bytes, contents: Mapping[Claim, Contents]) -> tuple[int, list[str]]:

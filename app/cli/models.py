@@ -133,19 +133,45 @@ def predict(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="A model that was trained here.")],
     query: Annotated[str, typer.Argument(help='Which cases, e.g. "weak or unlabeled".')],
+    tta: Annotated[
+        bool | None,
+        typer.Option(
+            "--tta/--no-tta", help="Average over mirrored inputs (teachers alone). Default: the model's profile."
+        ),
+    ] = None,
+    components: Annotated[
+        str | None,
+        typer.Option(help="Keep the 'largest' piece of each organ or 'all'. Default: the model's profile."),
+    ] = None,
+    probabilities: Annotated[
+        bool | None,
+        typer.Option(
+            "--probabilities/--no-probabilities",
+            help="Keep a map of each voxel's probability, for `complement --uncertain-below`. Default: the "
+            "model's profile.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Predict the queried cases that this model has not predicted yet.
+    """Predict the queried cases that this model has not predicted yet, as their images are now and with these settings.
 
-    Example: `maskledger predict teacher "missing any organ"`
+    Examples: `maskledger predict teacher "missing any organ"`,
+    `maskledger predict teacher "missing pancreas" --tta --probabilities`
     """
     from app.progress import console_progress
+    from curation.errors import UsageError
+    from pipelines.predict import Wanted
     from pipelines.predict import predict as run_predict
+
+    if components not in {None, "largest", "all"}:
+        raise UsageError(f"--components '{components}' is neither 'largest' nor 'all'; use one of them")
+    wanted = Wanted(tta, None if components is None else components == "largest", probabilities)
 
     with workspace_of(context) as ws:
         warn_of_taints(ws, [model])
-        outcome = run_predict(ws.bench(progress=console_progress()), model, query, device=device)
+        bench = ws.bench(progress=console_progress())
+        outcome = run_predict(bench, model, query, device=device, wanted=wanted)
     finish(outcome, f"predict with {model}", as_json)
 
 

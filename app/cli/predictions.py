@@ -79,6 +79,23 @@ def complement(
         str,
         typer.Option(help="Of each predicted organ take the 'largest' piece (as the paper does) or 'all'."),
     ] = "largest",
+    min_confidence: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--min-confidence",
+            metavar="P or CLASS=P",
+            help="Leave a class missing whose mean probability is below this, 0 to 1; may be repeated: "
+            "`0.8`, `pancreas=0.9`.",
+        ),
+    ] = None,
+    uncertain_below: Annotated[
+        float | None,
+        typer.Option(
+            "--uncertain-below",
+            help="Voxels less probable than this become 'ignore' instead of the class; in steps of 0.05 up to "
+            "0.95. Needs predictions made with `predict --probabilities`.",
+        ),
+    ] = None,
     jobs: JobsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -92,17 +109,20 @@ def complement(
 
     Examples: `maskledger complement "weak or unlabeled" --model teacher`,
     `maskledger complement stale --model teacher`,
-    `maskledger complement "missing pancreas" --model A --model B --agreement 0.9`
+    `maskledger complement "missing pancreas" --model A --model B --agreement 0.9`,
+    `maskledger complement "missing any organ" --model teacher --min-confidence 0.8 --uncertain-below 0.6`
     """
     from app.progress import console_progress
     from curation.errors import UsageError
     from pipelines.combine import Combination, combine
     from pipelines.complement import complement as run_complement
+    from pipelines.gates import Gates, parse_min_confidence
 
     if components not in {"largest", "all"}:
         raise UsageError(f"--components '{components}' is neither 'largest' nor 'all'; use one of them")
     if agreement is not None and len(model) < 2:
         raise UsageError("--agreement is between models: name at least two with --model")
+    gates = Gates(parse_min_confidence(min_confidence or ()), uncertain_below)
     with workspace_of(context) as ws:
         bench = ws.bench(jobs=jobs, progress=console_progress())
         warn_of_taints(ws, model)
@@ -111,7 +131,12 @@ def complement(
             combination = Combination(tuple(model), agreement)
             name, refused = combination.name, combine(bench, query, combination).refused
         outcome = run_complement(
-            bench, query, name, largest_only=components == "largest", replace_pseudo=replace_pseudo
+            bench,
+            query,
+            name,
+            largest_only=components == "largest",
+            replace_pseudo=replace_pseudo,
+            gates=gates,
         )
     outcome.refused[:0] = refused
     finish(outcome, f"complement from {name}", as_json)

@@ -1,6 +1,7 @@
 """What a training process is asked to do (its job file) and what it tells (one JSON object per line)."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -69,13 +70,25 @@ class Reporter:
         where = {"stage": stage, "step": step, "of": of, "message": message}
         self._write({"event": "progress", **where, **figures})
 
-    def case(
-        self, case: str, file: Path, seconds: float, peak_memory_mb: float, classes: dict[int, dict[str, Any]]
-    ) -> None:
-        """Say that a case's prediction lies in `file`; `classes`: confidence and the like per class id."""
-        figures = {"seconds": round(seconds, 3), "peak_memory_mb": round(peak_memory_mb, 1)}
-        per_class = {str(class_id): values for class_id, values in sorted(classes.items())}
-        self._write({"event": "case", "case": case, "file": str(file), **figures, "classes": per_class})
+    def case(self, case: str, file: Path, figures: Mapping[str, Any]) -> None:
+        """Say that a case's prediction lies in `file`.
+
+        Args:
+            case: Its address.
+            file: The mask.
+            figures: ``seconds``, ``peak_memory_mb``, ``memory_area_mb_s``, ``image_hash``, ``probability`` (a file
+                or None), and ``classes``: confidence and the like per class id, as text.
+        """
+        rounded = {
+            "seconds": round(figures["seconds"], 3),
+            "peak_memory_mb": round(figures["peak_memory_mb"], 1),
+            "memory_area_mb_s": round(figures["memory_area_mb_s"], 1),
+        }
+        others = {name: figures[name] for name in ("image_hash", "probability")}
+        classes = dict(sorted(figures["classes"].items(), key=lambda item: int(item[0])))
+        self._write(
+            {"event": "case", "case": case, "file": str(file), **rounded, **others, "classes": classes}
+        )
 
     def problem(self, case: str | None, reason: str, remedy: str) -> None:
         """Say that a case (or, with None, the whole task) failed."""

@@ -2,23 +2,23 @@
 
 import json
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.inference.export_prediction import (
-    convert_predicted_logits_to_segmentation_with_correct_shape,
-)
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from numpy.typing import NDArray
 
 from curation.components import keep_largest
-from curation.errors import CurationError
+from curation.probability import percent_steps
 from curation.rle import RunLengths
-from curation.volumes import decode_geometry, encode_mask
-from pipelines.training.finished import PredictedMask, predict_once
-from pipelines.training.jobs import Job, JobCase, Reporter, TrainingError
+from curation.volumes import Geometry, decode_geometry, encode_mask
+from pipelines.training.finished import PredictedMask, predict_all
+from pipelines.training.jobs import Job, Reporter, TrainingError
+from pipelines.training.mirrored import MirroredPredictor
 from pipelines.training.precision import Precision
 from pipelines.training.teacher import WEIGHTS_FILE, use_all_threads
 from pipelines.training.teacher_folders import CONFIGURATION
@@ -32,19 +32,28 @@ def predict_with_teacher(job: Job, reporter: Reporter) -> None:
         TrainingError: The model folder is not whole.
     """
     use_all_threads()
-    teacher = Teacher(job)
-    for index, case in enumerate(job.cases):
-        try:
-            _predict_case(teacher, case, reporter)
-        except (CurationError, OSError) as error:
-            reason, _, remedy = str(error).partition("; ")
-            reporter.problem(case.case, reason, remedy or "repair the file or leave the case out")
-        except Exception as error:
-            # Whatever nnU-Net or torch throw at one case: the others are not to wait for it.
-            found = f"{type(error).__name__}: {error}".splitlines()[0]
-            reporter.problem(case.case, f"{case.image}: {found}", "see log.txt; repair it or leave it out")
-        reporter.progress("predict", index + 1, len(job.cases), case.case)
+    predict_all(Teacher(job), job.cases, reporter, remedy="see log.txt; repair it or leave it out")
     reporter.done()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A case as nnU-Net's network takes it: (1, z, y, x) float32, and what leads back to the image's grid."""
+
+    geometry: Geometry
+    data: NDArray[np.float32]
+    properties: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """Logits on the network's grid, and what was measured there."""
+
+    geometry: Geometry
+    properties: dict[str, Any]
+    logits: torch.Tensor
+    confidence: dict[int, float]
+    disagreement: dict[int, float]
 
 
 class Teacher:
@@ -76,7 +85,7 @@ class Teacher:
             enable_deep_supervision=False,
         )
         mirror_axes = tuple(model["mirror_axes"]) if self.profile.tta else ()
-        self._predictor = nnUNetPredictor(
+        self._predictor = MirroredPredictor(
             tile_step_size=self.profile.tile_step,
             use_mirroring=bool(mirror_axes),
             device=self.precision.device,
@@ -92,30 +101,80 @@ class Teacher:
             mirror_axes or None,
         )
 
-    def predict(self, image: Path) -> tuple[np.ndarray, dict[int, float]]:
-        """Predict one image.
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return self.precision.device
 
-        Returns:
-            Label values, uint8, (X, Y, Z) in RAS, on the image's own grid; and per class id with voxels
-            the mean softmax probability over the voxels given to it, on the network's grid.
-        """
+    def read(self, image: Path, data: bytes) -> _Prepared:
+        """Read an image and bring it to the network's grid, as nnU-Net does."""
+        geometry = decode_geometry(data, str(image))
         preprocessor = self.configuration.preprocessor_class(verbose=False)
-        data, _, properties = preprocessor.run_case(
+        prepared, _, properties = preprocessor.run_case(
             [str(image)], None, self.plans, self.configuration, self.dataset
         )
-        if not np.isfinite(data).all():
+        if not np.isfinite(prepared).all():
             raise TrainingError(f"{image}: holds values that are no numbers; repair it or leave it out")
+        return _Prepared(geometry, prepared, properties)
+
+    def compute(self, prepared: _Prepared) -> _Computed:
+        """Run the network over all windows, mirrored where the profile says so."""
         # nnU-Net autocasts on CUDA itself.
         cpu = self.precision.device.type == "cpu" and self._bf16_on_cpu
         with self.precision.autocast() if cpu else nullcontext():
-            logits = self._predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data))
-        confidence = mean_confidence(logits)
-        labels = convert_predicted_logits_to_segmentation_with_correct_shape(
-            logits, self.plans, self.configuration, self.labels, properties,
-            num_threads_torch=torch.get_num_threads(),
-        )  # fmt: skip
-        # nnU-Net's reader turns to RAS and reverses the axes.
-        return np.ascontiguousarray(labels.transpose(2, 1, 0)), confidence
+            logits, disputed = self._predictor.predict_logits_with_dispute(torch.from_numpy(prepared.data))
+        disagreement = {} if disputed is None else mean_dispute(logits, disputed)
+        return _Computed(
+            prepared.geometry, prepared.properties, logits, mean_confidence(logits), disagreement
+        )
+
+    def finish(self, computed: _Computed) -> PredictedMask:
+        """Bring the result to the image's grid, keep the largest pieces, encode."""
+        geometry = computed.geometry
+        labels, percent = self._on_image(computed.logits, computed.properties)
+        runs = RunLengths.from_array(geometry.from_ras(labels))
+        if self.profile.keep_largest:
+            runs = keep_largest(runs)
+        probability = None
+        if percent is not None:
+            of_kept = np.where(runs.to_array() == 0, 0, geometry.from_ras(percent)).astype(np.uint8)
+            probability = encode_mask(RunLengths.from_array(of_kept), geometry)
+        return PredictedMask(
+            encode_mask(runs, geometry), computed.confidence, computed.disagreement, probability
+        )
+
+    def _on_image(
+        self, logits: torch.Tensor, properties: dict[str, Any]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """Labels on the image's grid, uint8, (X, Y, Z) in RAS; and, if asked for, the map of their probabilities.
+
+        Slice by slice: nnU-Net's own way to probabilities holds all classes of the whole image in float32.
+        """
+        shape = properties["shape_after_cropping_and_before_resampling"]
+        spacing = [properties["spacing"][axis] for axis in self.plans.transpose_forward]
+        scores = torch.as_tensor(
+            self.configuration.resampling_fn_probabilities(logits, shape, self._spacing(spacing), spacing)
+        )
+        labels = np.zeros(properties["shape_before_cropping"], np.uint8)
+        percent = np.zeros_like(labels) if self.profile.probabilities else None
+        inside = tuple(slice(begin, end) for begin, end in properties["bbox_used_for_cropping"])
+        for at in range(scores.shape[1]):
+            of_slice = scores[:, at].float()
+            winner = of_slice.argmax(0).to(torch.uint8).numpy()
+            labels[inside][at] = winner
+            if percent is not None:
+                percent[inside][at] = percent_steps(torch.softmax(of_slice, 0).amax(0).numpy(), winner)
+
+        def to_ras(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            # nnU-Net's reader turns to RAS and reverses the axes.
+            return np.ascontiguousarray(array.transpose(self.plans.transpose_backward).transpose(2, 1, 0))
+
+        return to_ras(labels), None if percent is None else to_ras(percent)
+
+    def _spacing(self, image_spacing: list[float]) -> list[float]:
+        """Of the network's grid; a two-dimensional configuration leaves the first axis as it is."""
+        own = list(self.configuration.spacing)
+        return own if len(own) == len(image_spacing) else [image_spacing[0], *own]
 
 
 def mean_confidence(logits: torch.Tensor) -> dict[int, float]:
@@ -133,14 +192,17 @@ def mean_confidence(logits: torch.Tensor) -> dict[int, float]:
     return {c: float(sums[c] / voxels[c]) for c in range(1, len(logits)) if voxels[c]}
 
 
-def _predict_case(teacher: Teacher, case: JobCase, reporter: Reporter) -> None:
-    def predict() -> PredictedMask:
-        with case.image.open("rb") as stream:
-            geometry = decode_geometry(stream, str(case.image))
-        labels, confidence = teacher.predict(case.image)
-        runs = RunLengths.from_array(geometry.from_ras(labels))
-        if teacher.profile.keep_largest:
-            runs = keep_largest(runs)
-        return PredictedMask(encode_mask(runs, geometry), confidence)
+def mean_dispute(logits: torch.Tensor, disputed: torch.Tensor) -> dict[int, float]:
+    """Mean dispute of each class over the voxels where it wins; classes that win nowhere are left out.
 
-    predict_once(case, teacher.identity, teacher.precision.device, reporter, predict)
+    Args:
+        logits: (classes, z, y, x), averaged over the mirrored passes; background is class 0.
+        disputed: Each voxel's dispute, 0 to 1, (z, y, x); see `MirroredPredictor`.
+    """
+    sums = torch.zeros(len(logits), dtype=torch.float64)
+    voxels = torch.zeros(len(logits), dtype=torch.int64)
+    for z in range(logits.shape[1]):
+        winner = logits[:, z].float().argmax(0).ravel()
+        voxels += torch.bincount(winner, minlength=len(logits))
+        sums += torch.bincount(winner, weights=disputed[z].ravel().double(), minlength=len(logits))
+    return {c: min(1.0, float(sums[c] / voxels[c])) for c in range(1, len(logits)) if voxels[c]}

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from curation.components import component_sizes, drop_small, keep_largest
-from curation.errors import CurationError
 from curation.labels import CLASS_IDS
+from curation.probability import percent_steps
 from curation.rle import RunLengths
-from curation.volumes import decode_image, encode_mask
+from curation.volumes import Geometry, decode_image, encode_mask
 from pipelines.profiles import StudentStage
-from pipelines.training.finished import PredictedMask, predict_once
-from pipelines.training.jobs import Job, JobCase, Reporter, TrainingError
+from pipelines.training.finished import PredictedMask, predict_all
+from pipelines.training.jobs import Job, Reporter, TrainingError
 from pipelines.training.precision import Precision
 from pipelines.training.student import CLASSES, STAGES, StageName, build_network
 from pipelines.training.student_volumes import Box, Placement, foreground_box
@@ -41,41 +41,60 @@ def predict_with_student(job: Job, reporter: Reporter) -> None:
         keep_largest=job.profile.predict.keep_largest,
         precision=Precision.of_job(job.device),
     )
-    for index, case in enumerate(job.cases):
-        note = None
-        try:
-            note = _predict_case(student, case, reporter)
-        except (CurationError, OSError) as error:
-            reason, _, remedy = str(error).partition("; ")
-            reporter.problem(case.case, reason, remedy or "repair the file or leave the case out")
-        except torch.OutOfMemoryError:
-            reporter.problem(case.case, f"{case.image}: no GPU memory left", "predict with device cpu")
-        said = case.case if note is None else f"{case.case}: {note}"
-        reporter.progress("predict", index + 1, len(job.cases), said)
+    predictor = _CasePredictor(student, probabilities=job.profile.predict.probabilities)
+    predict_all(predictor, job.cases, reporter, remedy="see log.txt; repair it or leave it out")
     reporter.done()
 
 
-def _predict_case(student: "Student", case: JobCase, reporter: Reporter) -> str | None:
-    """Predict one case unless that was done before; returns a note or None."""
+class _CasePredictor:
+    """The steps of a student's prediction; one pass only, so nothing is said of mirrored ones."""
 
-    def predict() -> PredictedMask:
-        geometry, image_hu = decode_image(case.image.read_bytes(), str(case.image))
+    def __init__(self, student: "Student", *, probabilities: bool) -> None:
+        self._student = student
+        self._probabilities = probabilities
+        self.identity = {**student.identity, "probabilities": probabilities}
+        self.device = student.precision.device
+
+    def read(self, image: Path, data: bytes) -> tuple[Geometry, NDArray[Any]]:
+        geometry, image_hu = decode_image(data, str(image))
         if not np.isfinite(image_hu).all():
-            raise TrainingError(f"{case.image}: holds values that are no numbers; repair it or leave it out")
-        found = student.predict(geometry.to_ras(image_hu), geometry.spacing_ras_mm)
-        mask = encode_mask(RunLengths.from_array(geometry.from_ras(found.labels)), geometry)
-        return PredictedMask(mask, found.confidence, found.note)
+            raise TrainingError(f"{image}: holds values that are no numbers; repair it or leave it out")
+        return geometry, geometry.to_ras(image_hu)
 
-    return predict_once(case, student.identity, student.precision.device, reporter, predict)
+    def compute(self, prepared: tuple[Geometry, NDArray[Any]]) -> tuple[Geometry, "Prediction"]:
+        geometry, image_hu = prepared
+        found = self._student.predict(image_hu, geometry.spacing_ras_mm, with_probability=self._probabilities)
+        return geometry, found
+
+    def finish(self, computed: tuple[Geometry, "Prediction"]) -> PredictedMask:
+        geometry, found = computed
+
+        def encoded(array: NDArray[np.uint8]) -> bytes:
+            return encode_mask(RunLengths.from_array(geometry.from_ras(array)), geometry)
+
+        return PredictedMask(
+            encoded(found.labels),
+            found.confidence,
+            probability=None if found.percent is None else encoded(found.percent),
+            note=found.note,
+        )
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Label values uint8 (X, Y, Z) in RAS, mean probability per class id with voxels, and a note or None."""
+    """What a student finds in one image.
+
+    Attributes:
+        labels: Label values, uint8, (X, Y, Z) in RAS.
+        confidence: Mean probability per class id with voxels.
+        note: What a person should know, or None.
+        percent: The map of the labels' probabilities (`curation.probability`), of the same shape, if asked for.
+    """
 
     labels: NDArray[np.uint8]
     confidence: dict[int, float]
     note: str | None
+    percent: NDArray[np.uint8] | None = None
 
 
 class Student:
@@ -135,12 +154,19 @@ class Student:
             weights_hash=weights_hash,
         )
 
-    def predict(self, image_hu: NDArray[Any], spacing_mm: tuple[float, float, float]) -> Prediction:
+    def predict(
+        self,
+        image_hu: NDArray[Any],
+        spacing_mm: tuple[float, float, float],
+        *,
+        with_probability: bool = False,
+    ) -> Prediction:
         """Segment one CT.
 
         Args:
             image_hu: HU, (X, Y, Z) in RAS; any size, int16 or float32.
             spacing_mm: Voxel size along x, y, z.
+            with_probability: Make the map of probabilities, too.
         """
         box, note = self._locate(image_hu, spacing_mm)
         placed, logits = self._run("fine", image_hu, box)
@@ -148,13 +174,19 @@ class Student:
         crop = labels[box.slices]
         # Half precision is enough for a mean, and the probabilities live until components are known.
         probability = np.empty(box.shape, np.float16)
+        percent = np.zeros(image_hu.shape, np.uint8) if with_probability else None
         for part, scores in placed.back(logits):
             best, winner = torch.softmax(scores.float(), 1).max(1)
             crop[:, :, part] = winner.permute(1, 2, 0).to(torch.uint8).cpu().numpy()
-            probability[:, :, part] = best.permute(1, 2, 0).cpu().numpy()
+            found = best.permute(1, 2, 0).cpu().numpy()
+            probability[:, :, part] = found
+            if percent is not None:
+                percent[box.slices][:, :, part] = percent_steps(found, crop[:, :, part])
         if self.keep_largest:
             crop[...] = keep_largest(RunLengths.from_array(crop)).to_array()
-        return Prediction(labels, _mean_per_class(crop, probability), note)
+            if percent is not None:
+                percent[labels == 0] = 0
+        return Prediction(labels, _mean_per_class(crop, probability), note, percent)
 
     def _locate(
         self, image_hu: NDArray[Any], spacing_mm: tuple[float, float, float]

@@ -254,3 +254,13 @@ def test_a_workspace_on_postgresql_is_the_same(postgres_url, tmp_path, monkeypat
     run("ingest", "--source", "S", "--labels", tmp_path / "l")
     assert run.json("census")["classes"]["liver"]["original"] == 1
     assert not (tmp_path / "w" / "catalog.db").exists()
+
+
+def test_gates_and_settings_that_cannot_be_are_wrong_usage(cli):
+    for words, said in (
+        (("complement", "weak", "--model", "M", "--min-confidence", "pancras=0.8"), "did you mean 'pancreas'"),
+        (("complement", "weak", "--model", "M", "--uncertain-below", "0.62"), "take 0.60 or 0.65"),
+        (("predict", "M", "weak", "--components", "some"), "neither 'largest' nor 'all'"),
+    ):
+        cli(*words, rc=2)
+        assert said in cli.err

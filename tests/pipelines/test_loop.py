@@ -1,5 +1,6 @@
 """The loop through the catalog: a real teacher's predictions, complement, a real student, scores, resume."""
 
+import gzip
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from blake3 import blake3
 from training_child import PROJECT
 
 from curation.errors import CurationError, UsageError
@@ -21,7 +23,7 @@ from curation.mappings import load_builtin
 from curation.status import Origin
 from db import case_files, queries, writes
 from db.catalog import Catalog
-from db.models import ModelKind, Role
+from db.models import ModelKind, Prediction, Role
 from db.store import Store
 from pipelines.ablation import AblationRequest, ablation
 from pipelines.compare import compare
@@ -30,10 +32,11 @@ from pipelines.evaluate import evaluate
 from pipelines.freeze import FreezeRequest, freeze, frozen_members
 from pipelines.ingest import IngestRequest, ingest
 from pipelines.model_page import model_page, weights_damage
-from pipelines.predict import predict
+from pipelines.predict import Wanted, predict
 from pipelines.profiles import Profile, parse_profile
 from pipelines.runs import Workbench
 from pipelines.train import TrainRequest, train
+from pipelines.verify import verify
 
 pytestmark = pytest.mark.long
 
@@ -256,6 +259,54 @@ def test_the_weights_are_those_that_were_registered(loop, trained_teacher):
     assert (page.model.seed, page.dataset.address, page.run.stage) == (0, "student@1", "student train")
     teacher = replace(page.model, kind=ModelKind.TEACHER, weights_hash=trained_teacher.events[-1]["weights_hash"])
     assert weights_damage(teacher, trained_teacher.model_dir) is None
+
+
+def predictions_of(loop, address: str):
+    with loop.catalog.reading() as session:
+        return queries.predictions_for(session, queries.resolve(session, address).case_id)
+
+
+def test_a_case_is_predicted_anew_with_other_settings_and_when_its_image_changes(loop):
+    address = "T/PHANTOM_T0001"
+    predict(loop, "teacher", 'source = "T"')
+    mirrored = Wanted(tta=True, probabilities=True)
+    assert predict(loop, "teacher", 'source = "T"', wanted=mirrored).counts == {
+        "predicted anew (other settings)": 1
+    }
+    newest = predictions_of(loop, address)[0]
+    assert newest.settings["predict"] | {"tile_step": 0.5} == {
+        "tta": True, "tile_step": 0.5, "keep_largest": True, "probabilities": True,
+    }  # fmt: skip
+    liver = next(c for c in newest.classes if c.class_id == LIVER)
+    assert 0 < liver.tta_disagreement < 1
+    image = loop.root / "test" / "i" / "PHANTOM_T0001_0000.nii.gz"
+    with loop.catalog.reading() as session:
+        booked = session.get(Prediction, newest.id)
+        assert booked.image_hash == blake3(image.read_bytes()).hexdigest()
+        assert booked.probability_hash in loop.store
+        assert booked.memory_area_mb_s > 0
+    assert verify(loop, deep=True).damage == []
+    assert list((loop.root / "runs" / "predict-teacher" / "out").glob("*.nii.gz")) == []
+    # What was asked for is there: without a map it would do, too, and so it does for a file that was only touched.
+    image.touch()
+    for wanted in (mirrored, Wanted(tta=True)):
+        assert predict(loop, "teacher", 'source = "T"', wanted=wanted).counts == {"predicted before": 1}
+    with image.open("ab") as stream:
+        stream.write(gzip.compress(b""))  # other bytes, the same voxels
+    assert predict(loop, "teacher", 'source = "T"', wanted=Wanted(tta=True)).counts == {
+        "predicted anew (image changed)": 1
+    }
+    assert predict(loop, "teacher", 'source = "T"', wanted=mirrored).counts == {
+        "predicted anew (no map of probabilities)": 1
+    }
+
+
+def test_only_a_teacher_predicts_mirrored_inputs(loop, student_profile):
+    profile = student_profile.model_dump(mode="json")
+    with loop.catalog.writing() as session:
+        writes.add_model(session, "fast", ModelKind.STUDENT, profile=profile, weights_path=str(loop.root))
+    with pytest.raises(UsageError, match="'fast' is a student, and only a teacher predicts mirrored inputs"):
+        predict(loop, "fast", 'source = "T"', wanted=Wanted(tta=True))
 
 
 def test_a_teacher_is_not_trained_on_cases_that_miss_organs(loop, student_profile):

@@ -523,6 +523,18 @@ def test_weights_of_another_architecture_are_refused_in_one_line_that_names_the_
     )
 
 
+def test_the_map_of_probabilities_draws_what_the_mask_draws_in_steps_of_percent():
+    image = np.full((20, 20, 20), -100.0, np.float32)
+    image[5:9, 5:9, 5:9] = 100
+    image[11:13, 5:7, 5:7] = 100  # dropped: not the largest piece
+    student = student_that(Says(0, 2), Says(LIVER), (20, 20, 20))
+    found = student.predict(image, (5.0, 5.0, 5.0), with_probability=True)
+    # exp(10) / (exp(10) + exp(5) + 13) is 0.993, and 95 stands for all above it.
+    assert np.array_equal(found.percent, np.where(found.labels == LIVER, 95, 0))
+    assert (found.labels == LIVER).sum() == 64
+    assert student.predict(image, (5.0, 5.0, 5.0)).percent is None
+
+
 def test_a_folder_that_is_no_whole_student_is_refused(tmp_path):
     (tmp_path / "model.json").write_text(json.dumps({"kind": "student", "margin_mm": 20, "weights_hash": "x"}))
     with pytest.raises(TrainingError, match="not a whole student"):

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -34,9 +35,9 @@ def values(file):
     return np.asarray(nib.load(file).dataobj)
 
 
-def predict_job(teacher, cases, *, tta=False):
+def predict_job(teacher, cases, **settings):
     profile = teacher.profile.model_copy(
-        update={"predict": teacher.profile.predict.model_copy(update={"tta": tta})}
+        update={"predict": teacher.profile.predict.model_copy(update=settings)}
     )
     return {
         "task": "predict",
@@ -200,14 +201,55 @@ def test_a_bad_case_does_not_stop_the_others_and_test_time_augmentation_runs(
         {"case": "X/bad", "image": str(tmp_path / "text.nii.gz"), "out": str(tmp_path / "bad.nii.gz")},
         tiny_cohort.case("PHANTOM_T0000", out=str(tmp_path / "good.nii.gz")),
     ]
-    code, events = run_job(tmp_path / "work", predict_job(trained_teacher, cases, tta=True))
+    job = predict_job(trained_teacher, cases, tta=True, probabilities=True)
+    code, events = run_job(tmp_path / "work", job)
     assert code == 1
     (problem,) = [event for event in events if event["event"] == "problem"]
     assert problem["case"] == "X/bad"
     assert "text.nii.gz" in problem["reason"]
     assert not (tmp_path / "bad.nii.gz").exists()
     truth = values(tiny_cohort.case("PHANTOM_T0000")["mask"]) == LIVER
-    assert dice(values(tmp_path / "good.nii.gz") == LIVER, truth) > 0.7
+    mask = values(tmp_path / "good.nii.gz")
+    assert dice(mask == LIVER, truth) > 0.7
+    (told,) = [event for event in events if event["event"] == "case"]
+    assert 0 < told["classes"]["1"]["tta_disagreement"] < 0.5
+    percent = values(told["probability"])
+    assert np.array_equal(percent > 0, mask > 0)
+    assert set(np.unique(percent).tolist()) <= {0, *range(5, 100, 5)}
+    # The mean of the steps, each 0 to 5 % too low and the last 5 % at most: on the image's grid, after components.
+    assert percent[mask == LIVER].mean() / 100 == pytest.approx(told["classes"]["1"]["confidence"], abs=0.08)
+
+
+@pytest.mark.long
+def test_without_mirrored_passes_nothing_is_said_of_their_disagreement(predicted):
+    _, _, events = predicted
+    told = [event for event in events if event["event"] == "case"]
+    assert {said["tta_disagreement"] for event in told for said in event["classes"].values()} == {None}
+    assert [event["probability"] for event in told] == [None, None]
+
+
+@pytest.mark.long
+def test_the_labels_are_those_that_nnunets_own_export_gives(predicted, tiny_cohort):
+    import torch
+    from nnunetv2.inference.export_prediction import (
+        convert_predicted_logits_to_segmentation_with_correct_shape as export,
+    )
+
+    from pipelines.training.jobs import Job
+    from pipelines.training.predict_teacher import Teacher
+
+    folder, job, _ = predicted
+    case = tiny_cohort.case("PHANTOM_T0000")
+    teacher = Teacher(Job.model_validate({"work_dir": str(folder), **job}))
+    image = Path(case["image"])
+    prepared = teacher.read(image, image.read_bytes())
+    computed = teacher.compute(prepared)
+    ours, _ = teacher._on_image(computed.logits, computed.properties)
+    theirs = export(
+        computed.logits, teacher.plans, teacher.configuration, teacher.labels, prepared.properties,
+        num_threads_torch=torch.get_num_threads(),
+    )  # fmt: skip
+    assert np.array_equal(ours, theirs.transpose(2, 1, 0))
 
 
 @pytest.mark.long
