@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import UsageError
+from curation.images import why_not_predictable
 from curation.labels import CLASS_IDS, ORGAN_IDS
 from curation.mappings import LabelMapping
-from db import case_files, offers, queries
+from db import case_files, image_state, offers, queries
 from db.case_files import CaseFile
 from db.models import ModelKind
 from pipelines.children import run_child
@@ -69,6 +70,7 @@ def predict_cases(
     """Predict what is left of `cases` within a run; each prediction is booked as it comes."""
     with bench.catalog.reading() as session:
         offered = offers.newest_predictions(session, model.id)
+        not_hu = image_state.not_hu(session)
     todo: dict[str, CaseFile] = {}
     for case in cases:
         if case.case_id in offered:
@@ -83,6 +85,8 @@ def predict_cases(
                 f"{case.image}: the image of {case.address} is not there; "
                 "after a disk moved: `maskledger source move NAME NEW_ROOT`",
             )
+        elif reason := why_not_predictable(case.geometry.shape, not_hu.get(case.case_id, "")):
+            booking.refuse(case.address, f"{case.image}: {reason}")
         else:
             todo[case.address] = case
     if not todo:

@@ -19,6 +19,14 @@ from app.cli.common import (
     warn_of_taints,
     workspace_of,
 )
+from app.cli.image_files import (
+    AnyValuesOption,
+    OutOption,
+    SeriesOption,
+    export_model,
+    predict_image_files,
+    the_query,
+)
 
 if TYPE_CHECKING:
     from pipelines.compare import Comparison
@@ -38,6 +46,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Training")(retrain)
     app.command(rich_help_panel="Training")(evaluate)
     app.command(rich_help_panel="Training")(score)
+    models_app.command("export")(export_model)
     app.add_typer(models_app, name="models", rich_help_panel="Training")
 
 
@@ -121,18 +130,35 @@ def retrain(
 
 def predict(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="A model that was trained here.")],
-    query: Annotated[str, typer.Argument(help='Which cases, e.g. "weak or unlabeled".')],
+    model: Annotated[str, typer.Argument(help="A model that was trained here, or with --out FILE.pt.")],
+    cases: Annotated[
+        list[str], typer.Argument(metavar="QUERY|IMAGE...", help='E.g. "weak or unlabeled"; with --out: files.')
+    ],
+    out: OutOption = None,
+    series: SeriesOption = None,
+    any_values: AnyValuesOption = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Predict the queried cases that this model has not predicted yet.
+    """Predict the queried cases that this model has not predicted yet; with --out, image files of no catalog.
+
+    Files are NIfTI, folders of them, or a folder with the DICOM slices of one CT series; each mask lies on its image's
+    own grid. What is there already of the same model and image is left; `models export` makes FILE.pt.
 
     Example: `maskledger predict teacher "missing any organ"`
+
+    Example: `maskledger predict student scan.nii.gz dicom/ct --out masks`
     """
     from app.progress import console_progress
     from pipelines.predict import predict as run_predict
 
+    if out is not None:
+        from pipelines.predict_files import FilesRequest
+
+        images = [Path(word) for word in cases]
+        predict_image_files(context, model, FilesRequest(images, out, series, any_values, device), as_json)
+        return
+    query = the_query(model, cases, series, any_values)
     with workspace_of(context) as ws:
         warn_of_taints(ws, [model])
         outcome = run_predict(ws.bench(progress=console_progress()), model, query, device=device)

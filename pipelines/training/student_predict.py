@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from curation.labels import CLASS_IDS
 from curation.rle import RunLengths
 from curation.volumes import decode_image, encode_mask
 from pipelines.profiles import StudentStage
+from pipelines.training.exported import read_exported
 from pipelines.training.finished import PredictedMask, predict_once
 from pipelines.training.jobs import Job, JobCase, Reporter, TrainingError
 from pipelines.training.precision import Precision
@@ -102,21 +104,19 @@ class Student:
 
     @classmethod
     def load(cls, folder: Path, *, keep_largest: bool, precision: Precision) -> "Student":
-        """Load what `train_student` wrote.
+        """Load what `train_student` wrote; or, where `folder` is a file, what `export_student` did.
 
         Raises:
-            TrainingError: Files are absent or are no student's.
+            TrainingError: Files are absent, damaged or no student's.
         """
         networks: dict[StageName, nn.Module] = {}
         stages: dict[StageName, StudentStage] = {}
         try:
-            model = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
-            margin_mm, weights_hash = float(model["margin_mm"]), str(model["weights_hash"])
+            margin_mm, weights_hash, saved = _saved(folder)
             for name in STAGES:
-                saved = torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True)
-                stages[name] = StudentStage.model_validate(saved["stage"])
+                stages[name] = StudentStage.model_validate(saved[name]["stage"])
                 networks[name] = build_network(name, stages[name])
-                networks[name].load_state_dict(saved["weights"])
+                networks[name].load_state_dict(saved[name]["weights"])
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise TrainingError(f"{folder}: not a whole student ({error}); train it again") from error
         return cls(
@@ -170,6 +170,18 @@ class Student:
         with torch.inference_mode(), self.precision.autocast():
             logits: Tensor = self.networks[name](at_input.contiguous(memory_format=torch.channels_last_3d))
         return placed, logits[0].float()
+
+
+def _saved(model: Path) -> tuple[float, str, Mapping[StageName, dict[str, Any]]]:
+    """Margin in mm, weights' hash, and what was saved of each stage, from a model's folder or exported file."""
+    if model.is_file():
+        facts, stages = read_exported(model)
+        return facts.margin_mm, facts.weights_hash, stages
+    said = json.loads((model / MODEL_FILE).read_text(encoding="utf-8"))
+    saved: dict[StageName, dict[str, Any]] = {
+        name: torch.load(model / f"{name}.pt", map_location="cpu", weights_only=True) for name in STAGES
+    }
+    return float(said["margin_mm"]), str(said["weights_hash"]), saved
 
 
 def _without_specks(foreground: NDArray[np.uint8]) -> NDArray[np.uint8]:
