@@ -143,10 +143,10 @@ def predict_files(model: FileModel, request: FilesRequest, workers: Workers) -> 
     """Predict what is not yet there. A bad image is refused, and the others go on.
 
     Raises:
-        UsageError: `out` is no folder, or an image is meant that could only be a query.
+        UsageError: See `check_request`.
         ChildFailedError: The model cannot be loaded, or the process was ended from outside.
     """
-    _check_request(request)
+    check_request(request)
     outcome = FilesOutcome()
     found = _inputs(request, outcome)
     request.out.mkdir(parents=True, exist_ok=True)
@@ -178,7 +178,12 @@ def predict_files(model: FileModel, request: FilesRequest, workers: Workers) -> 
     return outcome
 
 
-def _check_request(request: FilesRequest) -> None:
+def check_request(request: FilesRequest) -> None:
+    """See before a model is loaded that the arguments are files.
+
+    Raises:
+        UsageError: `out` is no folder, or an image is meant that could only be a query.
+    """
     for image in request.images:
         if not is_image_argument(str(image)):
             raise UsageError(

@@ -54,9 +54,16 @@ def predict_image_files(context: typer.Context, model: str, request: "FilesReque
     """Predict files with a registered model, or with an exported one, which needs no workspace."""
     from app.progress import console_progress
     from pipelines.predict import trained_model
-    from pipelines.predict_files import exported_model, is_model_file, predict_files, registered_model
+    from pipelines.predict_files import (
+        check_request,
+        exported_model,
+        is_model_file,
+        predict_files,
+        registered_model,
+    )
     from pipelines.runs import Workers
 
+    check_request(request)
     if is_model_file(model):
         known = exported_model(Path(model))
         for sentence in known.doubts:

@@ -1,7 +1,6 @@
 """Public CT slices in DICOM, held against what GDCM makes of them."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ import SimpleITK as sitk
 from curation.errors import MaskFileError
 from pipelines.dicom_folder import read_series
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 SERIES = {
     "dcmqi/data/segmentations/ct-3slice": "LPS",
     "dcmqi/data/segmentations/24x38x3/image": "LPS",
@@ -18,14 +16,13 @@ SERIES = {
     "rt-utils/mock_data": "LPS",  # beside three RTSTRUCTs
     "rt-utils/oriented_data": "LPS",
 }
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data beside the project")
 
 
 @pytest.mark.parametrize("place", SERIES)
-def test_a_real_series_is_what_gdcm_reads(place):
-    geometry, hu = read_series(DATA / place)
+def test_a_real_series_is_what_gdcm_reads(shared, place):
+    geometry, hu = read_series(shared / "data" / place)
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(DATA / place)))
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(shared / "data" / place)))
     image = reader.Execute()
     lps = np.eye(4)
     lps[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
@@ -39,12 +36,15 @@ def test_a_real_series_is_what_gdcm_reads(place):
 @pytest.mark.parametrize(
     ("place", "found"),
     [
-        ("dcmqi/data/segmentations/24x38x3/multiframe", r".*mf\.dcm: a multi-frame \(enhanced\) CT, not a slice; "),
+        (
+            "dcmqi/data/segmentations/24x38x3/multiframe",
+            r".*mf\.dcm: a multi-frame \(enhanced\) CT, not a slice; ",
+        ),
         ("dcmqi/data/segmentations", ".*: holds neither DICOM slices of a CT nor"),  # DICOM-SEG and NRRD
         ("rt-utils/one_slice_data", r".*: one slice only, .*0\.dcm; give the folder of the whole series"),
     ],
 )
-def test_what_is_no_series_of_slices_is_refused(place, found):
+def test_what_is_no_series_of_slices_is_refused(shared, place, found):
     with pytest.raises(MaskFileError) as error:
-        read_series(DATA / place)
+        read_series(shared / "data" / place)
     assert re.match(found, str(error.value))
