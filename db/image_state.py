@@ -121,4 +121,4 @@ def image_facts(session: Session, case_id: int) -> ImageFacts | None:
 def not_hu(session: Session) -> dict[int, str]:
     """Case id to why its image's values cannot be HU, of the images that were looked at and are not."""
     rows = session.execute(select(Image.case_id, Image.note).where(not_(Image.is_hu)))
-    return dict(rows.tuples())
+    return {row.case_id: row.note for row in rows}

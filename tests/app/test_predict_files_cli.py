@@ -1,6 +1,7 @@
 """`predict` with queries and with files: what is said where the two are mixed, and of files that are no models."""
 
 import io
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -32,22 +33,22 @@ def error_of(*words: str) -> CurationError:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["student", "scan.nii.gz"], "scan.nii.gz: is a file, not a query; to predict files add --out DIR"),
-        (["student", "a/b.nii.gz", "c.nii"], "a/b.nii.gz: is a file, not a query; to predict files add --out DIR"),
-        (["student", "missing", "pancreas"], "2 arguments where one query is wanted; put it in quotes: 'missing pancreas'"),
-        (["student.pt", "weak"], "student.pt: an exported model knows no cases; give image files and --out DIR"),
-        (["student", "weak", "--series", "1.2"], "--series and --any-values are for files; add --out DIR, or leave them out"),
-        (["student.pt", "scan.nii.gz", "--out", "m"], "student.pt: no such file; give a file that `maskledger models export` wrote"),
+        ("student scan.nii.gz", "scan.nii.gz: is a file, not a query; to predict files add --out DIR"),
+        ("student a/b.nii.gz c.nii", "a/b.nii.gz: is a file, not a query; to predict files add --out DIR"),
+        ("student missing ct", "2 arguments where one query is wanted; put it in quotes: 'missing ct'"),
+        ("m.pt weak", "m.pt: an exported model knows no cases; give image files and --out DIR"),
+        ("student weak --series 1.2", "--series and --any-values are for files; add --out DIR, or leave them out"),
+        ("m.pt scan.nii.gz --out m", "m.pt: no such file; give a file that `maskledger models export` wrote"),
         (
-            ["student", "missing pancreas", "--out", "m"],
+            "student 'missing pancreas' --out m",
             "'missing pancreas' is no image; with --out give NIfTI files or folders, without it one query in quotes",
         ),
-        (["student", "scan.nii.gz", "--out", "scan.nii.gz"], "scan.nii.gz: is a file; give a folder for the masks"),
-        (["student", "scan.nii.gz", "--out", "m"], "unknown model 'student'; known models: none yet"),
+        ("student scan.nii.gz --out scan.nii.gz", "scan.nii.gz: is a file; give a folder for the masks"),
+        ("student scan.nii.gz --out m", "unknown model 'student'; known models: none yet"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_answered_with_the_right_one(here, words, said):
-    error = error_of("predict", *words)
+    error = error_of("predict", *shlex.split(words))
     assert isinstance(error, UsageError)
     assert str(error) == said
     assert not (here / "m").exists()
@@ -63,21 +64,21 @@ def zip_of(member: str, text: str) -> bytes:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (zip_of("archive/data.pkl", ""), "model.pt: not a student that `maskledger models export` wrote; export one from its workspace"),
-        (b"", "model.pt: not an exported student, or a damaged one (File is not a zip file); copy or export it again"),
-        (
-            zip_of("archive/maskledger.json", '{"format": 3}'),
-            "model.pt: format: Input should be a valid string; read it with the program that wrote it, or export it again",
-        ),
+        (zip_of("archive/data.pkl", ""), "not a student that `maskledger models export` wrote; export one from its "
+         "workspace"),
+        (b"", "not an exported student, or a damaged one (File is not a zip file); copy or export it again"),
+        (zip_of("archive/maskledger.json", '{"format": 3}'), "format: Input should be a valid string; read it with the "
+         "program that wrote it, or export it again"),
     ],
     ids=["another network", "empty", "other facts"],
 )  # fmt: skip
 def test_a_file_that_is_no_exported_student_is_refused(here, data, said):
     (here / "model.pt").write_bytes(data)
-    assert str(error_of("predict", "model.pt", "scan.nii.gz", "--out", "m")) == said
+    assert str(error_of("predict", "model.pt", "scan.nii.gz", "--out", "m")) == f"model.pt: {said}"
 
 
-def test_the_export_of_an_unknown_model_says_which_there_are(here):
+@pytest.mark.usefixtures("here")
+def test_the_export_of_an_unknown_model_says_which_there_are():
     assert str(error_of("models", "export", "student", "--out", "x.pt")) == (
         "unknown model 'student'; known models: none yet"
     )

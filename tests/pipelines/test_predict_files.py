@@ -291,6 +291,27 @@ def test_a_damaged_weight_is_noticed(exported: Path, tmp_path: Path):
         Student.load(file, keep_largest=True, precision=Precision.of_job("cpu"))
 
 
+def test_cases_of_the_catalog_that_no_network_should_see_are_refused_before_one_is_started(tmp_path: Path):
+    workspace, labels, images = tmp_path / "workspace", tmp_path / "labels", tmp_path / "images"
+    create_workspace(workspace)
+    make_student(workspace)
+    shapes = {"flat": (30, 26, 1), "grey": SHAPE}
+    for name, shape in shapes.items():
+        values = ct(1)[:, :, : shape[2]] if name == "flat" else (ct(1) % 256).astype(np.int16)
+        write_nifti(images / f"{name}_0000.nii.gz", values, Geometry(shape, AFFINE))
+        write_nifti(labels / f"{name}.nii.gz", (values > 50).astype(np.uint8), Geometry(shape, AFFINE))
+    maskledger("ingest", "--source", "S", "--labels", labels, "--images", images, workspace=workspace)
+    done = maskledger("predict", "student", "missing spleen", workspace=workspace)
+    assert done.exit_code == 1
+    assert done.stderr.replace(f"{images}/", "").splitlines() == [
+        "refused: flat_0000.nii.gz: 30 × 26 × 1 voxels: one slice is not a volume, and the networks know organs by "
+        "what lies above and below; give the whole scan",
+        "refused: grey_0000.nii.gz: not in HU: values from 0 to 255: grey levels of a window, not HU; give the CT in "
+        "Hounsfield units, as its scanner wrote it",
+    ]
+    assert not (workspace / "runs" / "predict-student").exists()
+
+
 def test_what_torch_saved_of_another_network_is_refused(scene: Scene):
     with pytest.raises(CurationError, match=r"fine\.pt: not a student that `maskledger models export` wrote"):
         maskledger("predict", scene.model / "fine.pt", scene.images, "--out", "m")
