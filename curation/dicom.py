@@ -320,18 +320,22 @@ def _stored_values(data: bytes, one: CtSlice) -> NDArray[Any]:
         pixels: NDArray[Any] = dataset.pixel_array
     except Exception as error:
         # As for the header: what a damaged file makes pydicom and the decoders raise is nowhere listed.
-        found = str(error).splitlines()[0] if str(error) else type(error).__name__
+        lines = str(error).split("\n") if str(error) else [type(error).__name__]
         if (
             isinstance(error, RuntimeError | NotImplementedError)
             and syntax is not None
             and syntax.is_compressed
         ):
+            # pydicom says in one line that no decoder did it, and below what each of them lacks or refuses.
+            each = "; ".join(line.strip() for line in lines[1:]).replace(";", ",") or lines[0]
             raise MaskFileError(
-                f"{one.filename}: compressed as {syntax.name}, and nothing that unpacks it is installed; "
+                f"{one.filename}: compressed as {syntax.name}, which no installed decoder unpacks ({each}); "
                 "`pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg`, or unpack the series with "
                 "`gdcmconv --raw`"
             ) from error
-        raise MaskFileError(f"{one.filename}: its pixels cannot be read ({found}); fetch it again") from error
+        raise MaskFileError(
+            f"{one.filename}: its pixels cannot be read ({lines[0]}); fetch it again"
+        ) from error
     if pixels.shape != (one.rows, one.columns):
         raise MaskFileError(
             f"{one.filename}: pixels of shape {pixels.shape} instead of {(one.rows, one.columns)}; "

@@ -9,7 +9,13 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from dicom_files import AXIAL, ROOT, SERIES, write_series, write_slice
-from pydicom.uid import EnhancedCTImageStorage, JPEGLosslessSV1, RLELossless, SegmentationStorage
+from pydicom.uid import (
+    EnhancedCTImageStorage,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    RLELossless,
+    SegmentationStorage,
+)
 
 from curation.errors import MaskFileError
 from pipelines.dicom_folder import read_series
@@ -100,6 +106,26 @@ def test_run_length_encoded_slices_are_unpacked(tmp_path):
         dataset.compress(RLELossless)
         dataset.save_as(file)
     assert np.array_equal(read_series(tmp_path)[1], noise().transpose(2, 1, 0) - 1024)
+
+
+def test_jpeg_2000_slices_are_unpacked(tmp_path):
+    """GDCM compresses the HU; the rest of each file stays as it was."""
+    _, plain = read_series(write_series(tmp_path, noise(3, 40, 32)))
+    for file in sorted(tmp_path.iterdir()):
+        writer = sitk.ImageFileWriter()
+        writer.SetImageIO("GDCMImageIO")
+        writer.SetCompressor("JPEG2000")
+        writer.UseCompressionOn()
+        writer.SetFileName(str(tmp_path / "packed"))
+        writer.Execute(sitk.Cast(sitk.ReadImage(str(file)), sitk.sitkInt16))
+        packed = pydicom.dcmread(tmp_path / "packed")
+        dataset = pydicom.dcmread(file)
+        dataset.PixelData, dataset.RescaleIntercept = packed.PixelData, 0
+        dataset["PixelData"].VR = "OB"
+        dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+        dataset.save_as(file)
+    assert packed.file_meta.TransferSyntaxUID == JPEG2000Lossless
+    assert np.array_equal(read_series(tmp_path)[1], plain)  # "packed" is no CT and passed over
 
 
 def test_of_several_series_one_is_chosen(tmp_path):
@@ -242,7 +268,7 @@ def test_a_compression_that_nothing_unpacks_is_named_with_what_does(tmp_path):
         dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
         dataset.save_as(file)
     assert re.match(
-        r"IM0005.dcm: compressed as JPEG Lossless.*, and nothing that unpacks it is installed; "
+        r"IM0005.dcm: compressed as JPEG Lossless.*, which no installed decoder unpacks \(.*pylibjpeg.*\); "
         "`pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg`, or unpack the series with `gdcmconv --raw`",
         refusal(tmp_path),
     )
