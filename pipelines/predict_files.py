@@ -20,6 +20,7 @@ from curation.formats import format_of_name
 from curation.images import ImageLook, look_at_image, why_not_predictable
 from curation.labels import BY_ID
 from curation.one_line import one_line
+from curation.query import QueryError, parse
 from curation.volumes import decode_mask, encode_image
 from db.models import ModelKind
 from pipelines.children import run_child
@@ -109,10 +110,27 @@ def is_model_file(model: str) -> bool:
 
 
 def is_image_argument(text: str) -> bool:
-    """Whether a word on the command line is meant as an image rather than as a query."""
+    """Whether a word on the command line names an image or, with --out, could: a file, a folder or an ending."""
     return (
         text.lower().endswith(_IMAGE_ENDINGS) or (os.sep in text and " " not in text) or Path(text).exists()
     )
+
+
+def is_meant_as_image(text: str) -> bool:
+    """Whether a word where a query is wanted names an image; `strong` is a query, also beside a folder of this name."""
+    if text.lower().endswith(_IMAGE_ENDINGS):
+        return True
+    try:
+        there = Path(text).exists()
+    except OSError:  # longer than a name may be, as queries are
+        return False
+    if not text or not there:
+        return False
+    try:
+        parse(text)
+    except QueryError:
+        return True
+    return False
 
 
 def exported_model(file: Path) -> FileModel:

@@ -34,11 +34,11 @@ def the_query(model: str, arguments: Sequence[str], series: str | None, any_valu
         UsageError: Files were meant, or several words that were to be one query.
     """
     from curation.errors import UsageError
-    from pipelines.predict_files import is_image_argument, is_model_file
+    from pipelines.predict_files import is_meant_as_image, is_model_file
 
     for argument in arguments:
-        if is_image_argument(argument):
-            raise UsageError(f"{argument}: is a file, not a query; to predict files add --out DIR")
+        if is_meant_as_image(argument):
+            raise UsageError(f"{argument}: is no query; to predict files add --out DIR")
     if is_model_file(model):
         raise UsageError(f"{model}: an exported model knows no cases; give image files and --out DIR")
     if series is not None or any_values:

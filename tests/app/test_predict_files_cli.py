@@ -17,9 +17,11 @@ from curation.errors import CurationError, UsageError
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a workspace in it, and a file called scan.nii.gz."""
+    """A folder with a workspace in it, and a file called scan.nii.gz and folders called folder and strong."""
     create_workspace(tmp_path)
     (tmp_path / "scan.nii.gz").write_bytes(b"not looked at")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "strong").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -33,8 +35,10 @@ def error_of(*words: str) -> CurationError:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("student scan.nii.gz", "scan.nii.gz: is a file, not a query; to predict files add --out DIR"),
-        ("student a/b.nii.gz c.nii", "a/b.nii.gz: is a file, not a query; to predict files add --out DIR"),
+        ("student scan.nii.gz", "scan.nii.gz: is no query; to predict files add --out DIR"),
+        ("student a/b.nii.gz c.nii", "a/b.nii.gz: is no query; to predict files add --out DIR"),
+        ("student folder", "folder: is no query; to predict files add --out DIR"),
+        ("student strong", "unknown model 'student'; known models: none yet"),
         ("student missing ct", "2 arguments where one query is wanted; put it in quotes: 'missing ct'"),
         ("m.pt weak", "m.pt: an exported model knows no cases; give image files and --out DIR"),
         ("student weak --series 1.2", "--series and --any-values are for files; add --out DIR, or leave them out"),
