@@ -1,6 +1,6 @@
 """What an image tells without being looked at: its names, its range, whether it can be HU, and each class's mean."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -116,6 +116,23 @@ def look_at_image(data: bytes | BinaryIO, filename: str, runs: RunLengths | None
         sums.intensities(),
         tuple(outside.findings()) if outside is not None and not note else (),
     )
+
+
+def why_not_predictable(shape: Sequence[int], not_hu: str) -> str:
+    """Why no network of ours should see an image, with what to do about it; empty where one may.
+
+    Args:
+        shape: Voxels along three axes.
+        not_hu: What `why_not_hu` says of the values.
+    """
+    if min(shape) < 2:
+        return (
+            f"{' × '.join(map(str, shape))} voxels: one slice is not a volume, and the networks know organs by "
+            "what lies above and below; give the whole scan"
+        )
+    if not_hu:
+        return f"not in HU: {not_hu}; give the CT in Hounsfield units, as its scanner wrote it"
+    return ""
 
 
 def why_not_hu(low: float, high: float, counts: NDArray[np.int64]) -> str:

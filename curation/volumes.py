@@ -159,11 +159,12 @@ def encode_mask(runs: RunLengths, geometry: Geometry) -> bytes:
     return _gzip(_header(geometry, np.dtype(np.uint8)), _stored_slabs(runs))
 
 
-def encode_image(array: NDArray[Any], geometry: Geometry) -> bytes:
-    """Write an image of shape (X, Y, Z) as .nii.gz, in its own number type."""
+def encode_image(array: NDArray[Any], geometry: Geometry, *, packed: bool = True) -> bytes:
+    """Write an image of shape (X, Y, Z) as .nii.gz, in its own number type; not `packed`: as .nii."""
     assert array.shape == geometry.shape
     slices = (array[:, :, z].ravel(order="F") for z in range(array.shape[2]))
-    return _gzip(_header(geometry, array.dtype.newbyteorder("<")), slices)
+    header = _header(geometry, array.dtype.newbyteorder("<"))
+    return _gzip(header, slices) if packed else b"".join([header, *(part.tobytes() for part in slices)])
 
 
 def voxel_hash(runs: RunLengths, geometry: Geometry) -> str:

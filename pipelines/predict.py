@@ -8,9 +8,10 @@ from typing import Any
 from blake3 import blake3
 
 from curation.errors import UsageError
+from curation.images import why_not_predictable
 from curation.labels import CLASS_IDS, ORGAN_IDS
 from curation.mappings import LabelMapping
-from db import case_files, offers, queries
+from db import case_files, image_state, offers, queries
 from db.case_files import CaseFile
 from db.models import ModelKind
 from db.offers import OfferedPrediction
@@ -129,6 +130,7 @@ def predict_cases(
     """
     with bench.catalog.reading() as session:
         offered = offers.newest_predictions(session, model.id)
+        not_hu = image_state.not_hu(session)
     todo: dict[str, _Todo] = {}
     bench.progress.start("look at images", len(cases))
     for number, case in enumerate(cases, 1):
@@ -149,6 +151,8 @@ def predict_cases(
                 f"{case.image}: the image of {case.address} is not there; "
                 "after a disk moved: `maskledger source move NAME NEW_ROOT`",
             )
+        elif reason := why_not_predictable(case.geometry.shape, not_hu.get(case.case_id, "")):
+            booking.refuse(case.address, f"{case.image}: {reason}")
         else:
             status = case.image.stat()
             todo[case.address] = _Todo(case, anew, (status.st_size, status.st_mtime_ns))

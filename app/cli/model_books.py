@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.common import JsonOption, print_json, print_table, workspace_of
+from app.cli.image_files import export_model
 from app.cli.score_text import comparison_json, print_comparison, print_efficiency, print_means
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ models_app = typer.Typer(no_args_is_help=True, help="Registered models and their
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
+    models_app.command("export")(export_model)
     app.add_typer(models_app, name="models", rich_help_panel="Training")
 
 

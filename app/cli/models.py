@@ -19,6 +19,13 @@ from app.cli.common import (
     warn_of_taints,
     workspace_of,
 )
+from app.cli.image_files import (
+    AnyValuesOption,
+    OutOption,
+    SeriesOption,
+    predict_image_files,
+    the_query,
+)
 
 teacher_app = typer.Typer(
     no_args_is_help=True, help="The nnU-Net that learns from completely labelled cases."
@@ -131,8 +138,13 @@ def retrain(
 
 def predict(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="A model that was trained here.")],
-    query: Annotated[str, typer.Argument(help='Which cases, e.g. "weak or unlabeled".')],
+    model: Annotated[str, typer.Argument(help="A model that was trained here, or with --out FILE.pt.")],
+    cases: Annotated[
+        list[str], typer.Argument(metavar="QUERY|IMAGE...", help='E.g. "weak or unlabeled"; with --out: files.')
+    ],
+    out: OutOption = None,
+    series: SeriesOption = None,
+    any_values: AnyValuesOption = False,
     tta: Annotated[
         bool | None,
         typer.Option(
@@ -156,8 +168,13 @@ def predict(
 ) -> None:
     """Predict the queried cases that this model has not predicted yet, as their images are now and with these settings.
 
+    With --out, image files of no catalog: NIfTI, folders of them, or a folder with the DICOM slices of one CT series.
+    Each mask lies on its image's own grid. What is there of the same model and image is left; `models export` makes
+    FILE.pt.
+
     Examples: `maskledger predict teacher "missing any organ"`,
-    `maskledger predict teacher "missing pancreas" --tta --probabilities`
+    `maskledger predict teacher "missing pancreas" --tta --probabilities`,
+    `maskledger predict student scan.nii.gz dicom/ct --out masks`
     """
     from app.progress import console_progress
     from curation.errors import UsageError
@@ -167,7 +184,13 @@ def predict(
     if components not in {None, "largest", "all"}:
         raise UsageError(f"--components '{components}' is neither 'largest' nor 'all'; use one of them")
     wanted = Wanted(tta, None if components is None else components == "largest", probabilities)
+    if out is not None:
+        from pipelines.predict_files import FilesRequest
 
+        images = [Path(word) for word in cases]
+        predict_image_files(context, model, FilesRequest(images, out, series, any_values, device), as_json)
+        return
+    query = the_query(model, cases, series, any_values)
     with workspace_of(context) as ws:
         warn_of_taints(ws, [model])
         bench = ws.bench(progress=console_progress())

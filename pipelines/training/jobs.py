@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from curation.errors import CurationError, UsageError
 from pipelines.profiles import Profile
 
-TaskName = Literal["teacher_train", "student_train", "predict"]
+TaskName = Literal["teacher_train", "student_train", "student_export", "predict"]
 
 
 class TrainingError(CurationError):
@@ -34,6 +34,15 @@ class JobCase(BaseModel):
     out: Path | None = None
 
 
+class ExportOrder(BaseModel):
+    """Which file a student is exported to, and what the catalog says of it (fields of `ExportedFacts`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Path
+    facts: dict[str, Any]
+
+
 class Job(BaseModel):
     """A job file. Started again with the same one, a task goes on where it stopped."""
 
@@ -45,7 +54,8 @@ class Job(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
     cases: tuple[JobCase, ...] = ()
-    model_dir: Path | None = Field(default=None, description="folder of the model that `predict` applies")
+    model_dir: Path | None = Field(default=None, description="folder of the model, or an exported file")
+    export: ExportOrder | None = None
     cache_dir: Path | None = Field(
         default=None, description="what is prepared of cases, shared by trainings; default in work_dir"
     )

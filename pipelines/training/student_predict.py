@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,6 +19,7 @@ from curation.probability import percent_steps
 from curation.rle import RunLengths
 from curation.volumes import Geometry, decode_image, encode_mask
 from pipelines.profiles import StudentStage
+from pipelines.training.exported import read_exported
 from pipelines.training.finished import PredictedMask, predict_all
 from pipelines.training.jobs import Job, Reporter, TrainingError
 from pipelines.training.precision import Precision
@@ -27,6 +29,9 @@ from pipelines.training.worker import MODEL_FILE
 
 # Pieces of the coarse result below this share of the largest are noise; adrenals touch kidneys at its resolution.
 _SPECK = 0.02
+
+# What reading a damaged file, or building a network of it, ends in.
+_BROKEN = (OSError, ValueError, KeyError, RuntimeError, EOFError, UnpicklingError)
 
 
 def predict_with_student(job: Job, reporter: Reporter) -> None:
@@ -122,28 +127,24 @@ class Student:
 
     @classmethod
     def load(cls, folder: Path, *, keep_largest: bool, precision: Precision) -> "Student":
-        """Load what `train_student` wrote.
+        """Load what `train_student` wrote; or, where `folder` is a file, what `export_student` did.
 
         Raises:
-            TrainingError: Files are absent or are no student's.
+            TrainingError: Files are absent, damaged or no student's.
         """
         networks: dict[StageName, nn.Module] = {}
         stages: dict[StageName, StudentStage] = {}
-        file = folder / MODEL_FILE
+        part = MODEL_FILE
         try:
-            model = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
-            margin_mm, weights_hash = float(model["margin_mm"]), str(model["weights_hash"])
+            margin_mm, weights_hash, saved = _saved(folder)
             for name in STAGES:
-                file = folder / f"{name}.pt"
-                saved = torch.load(file, map_location="cpu", weights_only=True)
-                stages[name] = StudentStage.model_validate(saved["stage"])
+                part = f"{name}.pt"
+                stages[name] = StudentStage.model_validate(saved[name]["stage"])
                 networks[name] = build_network(name, stages[name])
-                networks[name].load_state_dict(saved["weights"])
-        except (OSError, ValueError, KeyError, RuntimeError, EOFError, UnpicklingError) as error:
-            # Of weights that do not fit torch lists every one, a line each.
-            reason = str(error).partition("\n")[0].rstrip(":")
+                networks[name].load_state_dict(saved[name]["weights"])
+        except _BROKEN as error:
             raise TrainingError(
-                f"{folder}: not a whole student ({file.name}: {reason}); train it again"
+                f"{folder}: not a whole student ({part}: {_first_line(error)}); train it again"
             ) from error
         return cls(
             networks,
@@ -209,6 +210,29 @@ class Student:
         with torch.inference_mode(), self.precision.autocast():
             logits: Tensor = self.networks[name](at_input.contiguous(memory_format=torch.channels_last_3d))
         return placed, logits[0].float()
+
+
+def _saved(model: Path) -> tuple[float, str, Mapping[StageName, dict[str, Any]]]:
+    """Margin in mm, weights' hash, and what was saved of each stage, from a model's folder or exported file."""
+    if model.is_file():
+        facts, stages = read_exported(model)
+        return facts.margin_mm, facts.weights_hash, stages
+    said = json.loads((model / MODEL_FILE).read_text(encoding="utf-8"))
+    saved: dict[StageName, dict[str, Any]] = {}
+    for name in STAGES:
+        file = model / f"{name}.pt"
+        try:
+            saved[name] = torch.load(file, map_location="cpu", weights_only=True)
+        except _BROKEN as error:
+            raise TrainingError(
+                f"{model}: not a whole student ({file.name}: {_first_line(error)}); train it again"
+            ) from error
+    return float(said["margin_mm"]), str(said["weights_hash"]), saved
+
+
+def _first_line(error: Exception) -> str:
+    """Of weights that do not fit torch lists every one, a line each."""
+    return str(error).partition("\n")[0].rstrip(":")
 
 
 def _without_specks(foreground: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -55,6 +55,10 @@ def _dispatch(job: Job, reporter: Reporter) -> None:
         from pipelines.training.student import train_student
 
         train_student(job, reporter)
+    elif job.task == "student_export":
+        from pipelines.training.exported import export_student
+
+        export_student(job, reporter)
     elif _model_kind(job) == "teacher":
         from pipelines.training.predict_teacher import predict_with_teacher
 
@@ -68,6 +72,8 @@ def _dispatch(job: Job, reporter: Reporter) -> None:
 def _model_kind(job: Job) -> str:
     if job.model_dir is None:
         raise CurationError("the job names no model_dir; give the folder of a trained model")
+    if job.model_dir.is_file():
+        return "student"  # exported; a teacher is not
     file = job.model_dir / MODEL_FILE
     try:
         kind = json.loads(file.read_text(encoding="utf-8"))["kind"]

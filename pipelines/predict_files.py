@@ -1,0 +1,482 @@
+"""Predict image files that are in no catalog: each mask beside the others in one folder, on its image's own grid.
+
+A folder of predictions has a book, `predictions.jsonl`: one line per mask with its model, its image's hash and what
+the mask amounts to, so that the same command started again does what is left and draws over nothing else.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from curation.census import take_census
+from curation.errors import CurationError, UsageError
+from curation.formats import format_of_name
+from curation.images import ImageLook, look_at_image, why_not_predictable
+from curation.labels import BY_ID
+from curation.one_line import one_line
+from curation.query import QueryError, parse
+from curation.volumes import decode_mask, encode_image
+from db.models import ModelKind
+from pipelines.children import run_child
+from pipelines.dicom_folder import read_series
+from pipelines.exported_file import SUFFIX, ModelFileError, read_facts
+from pipelines.files_of_users import require_file
+from pipelines.folders import GENERIC_IMAGE_STEMS, list_volumes, mask_names, volume_stem
+from pipelines.predict import TrainedModel
+from pipelines.profiles import Profile
+from pipelines.runs import Workers, map_cases
+from pipelines.scratch import scratch_folder
+from pipelines.whole_files import write_whole
+
+BOOK = "predictions.jsonl"
+# One child predicts as many images; then the copies of DICOM series are deleted and the next are made.
+_BATCH = 64
+_COPIES_BYTES = 2 << 30
+# What a query is not: how people's image files end.
+_IMAGE_ENDINGS = (".nii", ".nii.gz", ".dcm")
+
+
+@dataclass(frozen=True)
+class FileModel:
+    """A model that predicts files: a registered one's folder, or a file that `models export` wrote."""
+
+    name: str
+    kind: ModelKind
+    path: Path
+    profile: Profile
+    weights_hash: str
+    doubts: tuple[str, ...] = ()
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What makes a mask this model's: another name, place or export of the same weights is the same model."""
+        settings = self.profile.predict.model_dump(mode="json")
+        if self.kind is ModelKind.STUDENT:
+            # The others are the teacher's.
+            settings = {"keep_largest": settings["keep_largest"]}
+        return {"kind": str(self.kind), "weights_hash": self.weights_hash, "predict": settings}
+
+
+@dataclass(frozen=True)
+class FilesRequest:
+    """What to predict, and where to.
+
+    Attributes:
+        images: NIfTI files, folders of them, or folders of one DICOM series each.
+        out: Folder of the masks; made where it is not there.
+        series: SeriesInstanceUID to take where a DICOM folder holds several.
+        any_values: Predict, too, what does not look like Hounsfield units.
+        device: auto, cpu or cuda.
+    """
+
+    images: Sequence[Path]
+    out: Path
+    series: str | None = None
+    any_values: bool = False
+    device: str = "auto"
+
+
+@dataclass
+class FilesOutcome:
+    """What was done: counts by kind, (image, mask) of what is there now, and one line per refusal and note."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    masks: list[tuple[Path, Path]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    noted: list[str] = field(default_factory=list)
+
+    def count(self, kind: str) -> None:
+        """Add one to a count."""
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+
+    def refuse(self, line: str) -> None:
+        """Keep a refusal as one line."""
+        self.refused.append(one_line(line))
+
+    def note(self, line: str) -> None:
+        """Keep a note as one line."""
+        self.noted.append(one_line(line))
+
+
+def is_model_file(model: str) -> bool:
+    """Whether a word on the command line is an exported model's path rather than a registered model's name."""
+    return model.endswith(SUFFIX) or (os.sep in model and Path(model).is_file())
+
+
+def is_image_argument(text: str) -> bool:
+    """Whether a word on the command line names an image or, with --out, could: a file, a folder or an ending."""
+    return (
+        text.lower().endswith(_IMAGE_ENDINGS) or (os.sep in text and " " not in text) or Path(text).exists()
+    )
+
+
+def is_meant_as_image(text: str) -> bool:
+    """Whether a word where a query is wanted names an image; `strong` is a query, also beside a folder of this name."""
+    if text.lower().endswith(_IMAGE_ENDINGS):
+        return True
+    try:
+        there = Path(text).exists()
+    except OSError:  # longer than a name may be, as queries are
+        return False
+    if not text or not there:
+        return False
+    try:
+        parse(text)
+    except QueryError:
+        return True
+    return False
+
+
+def exported_model(file: Path) -> FileModel:
+    """A model from its exported file; errors as `read_facts` has them."""
+    facts = read_facts(file)
+    return FileModel(
+        facts.name, ModelKind.STUDENT, file.absolute(), facts.profile, facts.weights_hash, facts.doubts
+    )
+
+
+def registered_model(model: TrainedModel) -> FileModel:
+    """A model of the catalog.
+
+    Raises:
+        ModelFileError: Its folder does not say what it holds.
+    """
+    file = model.folder / "model.json"
+    try:
+        weights_hash = str(json.loads(file.read_text(encoding="utf-8"))["weights_hash"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelFileError(
+            f"{file}: not the description of a model ({error}); restore the folder or train it again"
+        ) from error
+    return FileModel(model.name, model.kind, model.folder.absolute(), model.profile, weights_hash)
+
+
+def predict_files(model: FileModel, request: FilesRequest, workers: Workers) -> FilesOutcome:
+    """Predict what is not yet there. A bad image is refused, and the others go on.
+
+    Raises:
+        UsageError: See `check_request`.
+        ChildFailedError: The model cannot be loaded, or the process was ended from outside.
+    """
+    check_request(request)
+    outcome = FilesOutcome()
+    found = _inputs(request, outcome)
+    request.out.mkdir(parents=True, exist_ok=True)
+    known = read_book(request.out / BOOK)
+    progress = workers.progress
+    progress.start(f"predict with {model.name}", len(found))
+    done = 0
+
+    def step(image: Path) -> None:
+        nonlocal done
+        done += 1
+        progress.step(done, image.name)
+
+    waiting = iter(found)
+    while True:
+        with scratch_folder() as scratch:
+            batch = _next_batch(waiting, len(found) - done, scratch, workers)
+            if not batch:
+                break
+            todo: dict[str, _Looked] = {}
+            for looked in batch:
+                if _is_to_predict(looked, model, request, known, outcome):
+                    todo[looked.job.name] = looked
+                else:
+                    step(looked.job.image)
+            for name in _predict_batch(model, request, todo, scratch, outcome):
+                step(todo[name].job.image)
+    progress.finish()
+    return outcome
+
+
+def check_request(request: FilesRequest) -> None:
+    """See before a model is loaded that the arguments are files.
+
+    Raises:
+        UsageError: `out` is no folder, or an image is meant that could only be a query.
+    """
+    for image in request.images:
+        if not is_image_argument(str(image)):
+            raise UsageError(
+                f"'{image}' is no image; with --out give NIfTI files or folders, without it one query in quotes"
+            )
+    if request.out.exists() and not request.out.is_dir():
+        raise UsageError(f"{request.out}: is a file; give a folder for the masks")
+
+
+@dataclass(frozen=True)
+class _Input:
+    """One image to look at: a NIfTI file, or a folder of DICOM of which `series` is meant.
+
+    `name` is its mask's, without .nii.gz. `copy` is where a series is written for the network.
+    """
+
+    name: str
+    image: Path
+    is_dicom: bool
+    series: str | None = None
+    copy: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """The same, looked at; or why it is refused."""
+
+    job: _Input
+    look: ImageLook | None = None
+    refused: str = ""
+
+    @property
+    def file(self) -> Path:
+        """The NIfTI file that the network sees."""
+        return self.job.copy or self.job.image.absolute()
+
+
+def _inputs(request: FilesRequest, outcome: FilesOutcome) -> list[_Input]:
+    """What the arguments name: one entry per image; of two that would have one mask the second is refused."""
+    files: list[Path] = []
+    folders: list[Path] = []
+    for argument in request.images:
+        try:
+            _sort(argument, files, folders)
+        except CurationError as error:
+            outcome.refuse(str(error))
+    # All of them together show whether _0000 is a channel or a number.
+    names = mask_names(files)
+    named = [
+        *((path.absolute().parent.name if stem.lower() in GENERIC_IMAGE_STEMS else stem, path, False)
+          for path, stem in names.items()),
+        *((Path(os.path.abspath(folder)).name, folder, True) for folder in folders),  # noqa: PTH100 - takes `..` out
+    ]  # fmt: skip
+    found: dict[str, _Input] = {}
+    for name, path, is_dicom in named:
+        if name not in found:
+            found[name] = _Input(name, path, is_dicom, request.series)
+        elif os.path.realpath(found[name].image) != os.path.realpath(path):
+            outcome.refuse(
+                f"{path}: its mask would be {name}.nii.gz, as that of {found[name].image}; predict it into "
+                "another --out"
+            )
+    return list(found.values())
+
+
+def _sort(argument: Path, files: list[Path], folders: list[Path]) -> None:
+    """Put what one argument stands for to the NIfTI files or to the folders of DICOM.
+
+    Raises:
+        UsageError: It is not there, or neither.
+    """
+    if not argument.exists():
+        raise UsageError(
+            f"{argument}: no such file or folder; give a NIfTI file or the folder of a DICOM series"
+        )
+    if argument.is_dir():
+        try:
+            files += list_volumes(argument, "images")
+        except UsageError:
+            # Whether it is DICOM its files' content says: slices need not be called .dcm.
+            folders.append(argument)
+    elif volume_stem(argument) is not None:
+        files.append(argument)
+    elif argument.name.lower().endswith(".dcm"):
+        raise UsageError(f"{argument}: one slice; give the folder of its series")
+    else:
+        foreign = format_of_name(argument.name)
+        what, remedy = (
+            (foreign[1].what, foreign[1].remedy) if foreign else ("not NIfTI", "convert it to .nii.gz")
+        )
+        raise UsageError(f"{argument}: {what}; {remedy}")
+
+
+def _next_batch(waiting: Iterator[_Input], left: int, scratch: Path, workers: Workers) -> list[_Looked]:
+    """Look at the next images, until they are many or the copies of series are large."""
+    batch: list[_Looked] = []
+    copied = 0
+
+    def jobs() -> Iterator[_Input]:
+        for number, one in zip(range(_BATCH), waiting, strict=False):
+            yield replace(one, copy=scratch / f"{number}.nii") if one.is_dicom else one
+            if copied > _COPIES_BYTES:
+                return
+
+    for looked in map_cases(workers, _look, jobs(), min(left, _BATCH)):
+        if looked.job.copy is not None and looked.job.copy.is_file():
+            copied += looked.job.copy.stat().st_size
+        batch.append(looked)
+    return batch
+
+
+def _look(job: _Input) -> _Looked:
+    """Read one image as a whole, before any network: its hash, and whether it can be HU. Touches no database."""
+    try:
+        if job.copy is not None:
+            geometry, hu = read_series(job.image, job.series)
+            data = encode_image(hu, geometry, packed=False)
+            look = look_at_image(data, str(job.image))
+        else:
+            require_file(job.image)
+            with job.image.open("rb") as stream:
+                return _Looked(job, look_at_image(stream, str(job.image)))
+    except CurationError as error:
+        return _Looked(job, refused=str(error))
+    except OSError as error:
+        return _Looked(job, refused=f"{error.filename or job.image}: {error.strerror}; check the file")
+    try:
+        job.copy.write_bytes(data)
+    except OSError as error:
+        job.copy.unlink(missing_ok=True)
+        return _Looked(
+            job,
+            refused=f"{job.image}: no room for a copy of the series in {job.copy.parent} ({error.strerror}); "
+            "free some space there or set TMPDIR to another folder",
+        )
+    return _Looked(job, look)
+
+
+def _is_to_predict(
+    looked: _Looked,
+    model: FileModel,
+    request: FilesRequest,
+    known: dict[str, dict[str, Any]],
+    outcome: FilesOutcome,
+) -> bool:
+    """Whether an image is fit and its mask not there yet; else it is booked why not."""
+    image, look = looked.job.image, looked.look
+    if look is None:
+        outcome.refuse(looked.refused)
+        return False
+    reason = why_not_predictable(look.geometry.shape, "" if request.any_values else look.note)
+    if reason:
+        not_hu = look.note and min(look.geometry.shape) > 1
+        outcome.refuse(f"{image}: {reason}{', or add --any-values' if not_hu else ''}")
+        return False
+    mask = request.out / f"{looked.job.name}.nii.gz"
+    if not mask.exists():
+        if look.note:
+            outcome.note(f"{image}: not in HU ({look.note}), predicted because of --any-values")
+        return True
+    line = known.get(mask.name)
+    if line is not None and line.get("model_identity") == model.identity:
+        if line.get("image_hash") == look.voxel_hash:
+            outcome.count("predicted before")
+            outcome.masks.append((image, mask))
+            if hashlib.sha256(mask.read_bytes()).hexdigest() != line.get("mask_hash"):
+                outcome.note(f"{mask}: was changed since it was predicted, and left as it is")
+            return False
+        what = f"was predicted on another image, {line.get('image')}"
+    else:
+        what = f"is another model's, {line.get('model')}" if line else "is no mask that `predict` wrote"
+    outcome.refuse(f"{image}: {mask} is there and {what}; give another --out, or take it away")
+    return False
+
+
+def _predict_batch(
+    model: FileModel, request: FilesRequest, todo: dict[str, _Looked], scratch: Path, outcome: FilesOutcome
+) -> Iterator[str]:
+    """Predict in a child process; yields the name of each image that is done with."""
+    if not todo:
+        return
+    masks = scratch / "masks"
+    masks.mkdir()
+    job = {
+        "task": "predict",
+        "work_dir": str(scratch),
+        "model_dir": str(model.path),
+        "profile": model.profile.model_dump(mode="json"),
+        "device": request.device,
+        "seed": 0,
+        "cases": [
+            {"case": name, "image": str(looked.file), "out": str(masks / f"{name}.nii.gz")}
+            for name, looked in todo.items()
+        ],
+    }
+    for event in run_child(job, scratch):
+        if event["event"] == "case":
+            _keep(model, request, todo[event["case"]], event, outcome)
+            yield event["case"]
+        elif event["event"] == "problem" and event.get("case"):
+            looked = todo[event["case"]]
+            reason = event["reason"].replace(str(looked.file), str(looked.job.image))
+            if str(looked.job.image) not in reason:
+                reason = f"{looked.job.image}: {reason}"
+            outcome.refuse(f"{reason}; {event['remedy']}")
+            yield event["case"]
+        elif event["event"] == "progress" and (note := _note_of(event, todo)):
+            outcome.note(note)
+
+
+def _note_of(event: dict[str, Any], todo: dict[str, _Looked]) -> str:
+    """What the network remarked on a case, e.g. that it found no organ: it comes as ``CASE: NOTE``."""
+    name, colon, note = event.get("message", "").partition(": ")
+    return f"{todo[name].job.image}: {note}" if colon and name in todo else ""
+
+
+def _keep(
+    model: FileModel, request: FilesRequest, looked: _Looked, event: dict[str, Any], outcome: FilesOutcome
+) -> None:
+    """Book a mask, then put it into its place: one that is there is in the book, whatever is killed when."""
+    assert looked.look is not None, "only what was looked at is predicted"
+    predicted = Path(event["file"])
+    data = predicted.read_bytes()
+    mask = request.out / f"{looked.job.name}.nii.gz"
+    geometry, runs = decode_mask(data, str(mask))
+    confidence = event.get("classes", {})
+    line = {
+        "mask": mask.name,
+        "mask_hash": hashlib.sha256(data).hexdigest(),
+        "image": str(looked.job.image.absolute()),
+        "image_hash": looked.look.voxel_hash,
+        "model": model.name,
+        "model_identity": model.identity,
+        "seconds": event.get("seconds"),
+        "peak_memory_mb": event.get("peak_memory_mb"),
+        "classes": {
+            BY_ID[c].name: {
+                "value": c,
+                "voxels": row.voxels,
+                "volume_ml": round(row.volume_ml, 3),
+                "confidence": confidence.get(str(c), {}).get("confidence"),
+            }
+            for c, row in take_census(runs, geometry, with_components=False).items()
+        },
+    }
+    _append(request.out / BOOK, line)
+    write_whole(mask, data)
+    outcome.count("predicted")
+    outcome.masks.append((looked.job.image, mask))
+    # A batch may be hundreds of volumes.
+    with suppress(OSError):
+        predicted.unlink()
+        if looked.job.copy is not None:
+            looked.job.copy.unlink()
+
+
+def read_book(file: Path) -> dict[str, dict[str, Any]]:
+    """The newest line of each mask by its file's name; a line that a killed process left half is passed over."""
+    found: dict[str, dict[str, Any]] = {}
+    if not file.is_file():
+        return found
+    for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError, TypeError, KeyError):
+            line = json.loads(text)
+            found[line["mask"]] = line
+    return found
+
+
+def _append(file: Path, line: dict[str, Any]) -> None:
+    """Add one line, on disk when this returns; after half a line it begins a new one."""
+    with file.open("ab+") as stream:
+        if stream.tell():
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
+        stream.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
