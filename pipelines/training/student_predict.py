@@ -171,18 +171,14 @@ class Student:
         """
         box, note = self._locate(image_hu, spacing_mm)
         placed, logits = self._run("fine", image_hu, box)
-        labels = np.zeros(image_hu.shape, np.uint8)
+        # First axis fastest, as in most files: then runs are found, and the file is written, line after line.
+        labels = np.zeros(image_hu.shape, np.uint8, order="F")
         crop = labels[box.slices]
-        # Half precision is enough for a mean, and the probabilities live until components are known.
-        probability = np.empty(box.shape, np.float16)
-        percent = np.zeros(image_hu.shape, np.uint8) if with_probability else None
-        for part, scores in placed.back(logits):
-            best, winner = torch.softmax(scores.float(), 1).max(1)
-            crop[:, :, part] = winner.permute(1, 2, 0).to(torch.uint8).cpu().numpy()
-            found = best.permute(1, 2, 0).cpu().numpy()
-            probability[:, :, part] = found
-            if percent is not None:
-                percent[box.slices][:, :, part] = percent_steps(found, crop[:, :, part])
+        probability = placed.decide(logits, crop)
+        percent = None
+        if with_probability:
+            percent = np.zeros(image_hu.shape, np.uint8, order="F")
+            percent[box.slices] = percent_steps(probability, crop)
         if self.keep_largest:
             crop[...] = keep_largest(RunLengths.from_array(crop)).to_array()
             if percent is not None:
@@ -205,7 +201,9 @@ class Student:
         """Class scores (classes, *size) of one network for a part of the image, and how that part lay in it."""
         stage = self.stages[name]
         placed = Placement.plan(box.shape, stage.size, pad=stage.pad)
-        crop = torch.from_numpy(np.ascontiguousarray(image_hu[box.slices])).to(self.precision.device)
+        crop: NDArray[Any] | Tensor = image_hu[box.slices]
+        if self.precision.device.type != "cpu":
+            crop = torch.from_numpy(np.ascontiguousarray(crop)).to(self.precision.device)
         at_input = placed.image(crop, stage.window_hu)[None]
         with torch.inference_mode(), self.precision.autocast():
             logits: Tensor = self.networks[name](at_input.contiguous(memory_format=torch.channels_last_3d))
@@ -251,7 +249,9 @@ def _mean_per_class(labels: NDArray[np.uint8], probability: NDArray[np.float16])
     voxels = np.zeros(classes)
     sums = np.zeros(classes)
     for z in range(labels.shape[2]):  # slice by slice: bincount makes int64 and float64 of what it counts
-        plane = labels[:, :, z].ravel()
-        voxels += np.bincount(plane, minlength=classes)
-        sums += np.bincount(plane, weights=probability[:, :, z].ravel(), minlength=classes)
+        plane, share = labels[:, :, z].ravel(order="F"), probability[:, :, z].ravel(order="F")
+        drawn = np.flatnonzero(plane)
+        classes_drawn = plane[drawn]
+        voxels += np.bincount(classes_drawn, minlength=classes)
+        sums += np.bincount(classes_drawn, weights=share[drawn], minlength=classes)
     return {c: float(sums[c] / voxels[c]) for c in CLASS_IDS if voxels[c]}

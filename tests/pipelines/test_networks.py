@@ -10,6 +10,7 @@ from pipelines.training.networks.blocks import (
     ResidualBlock,
     anisotropic_block,
     count_parameters,
+    normalize_in_place,
     residual_stage,
 )
 from pipelines.training.networks.coarse_unet import CoarseUNet
@@ -163,3 +164,19 @@ def test_an_unknown_network_is_refused_with_the_known_ones():
 def test_dropout_is_a_setting():
     assert any(isinstance(m, nn.Dropout3d) and m.p == 0.2 for m in EfficientSegNet(2, NARROW).modules())
     assert not any(isinstance(m, nn.Dropout3d) for m in EfficientSegNet(2, NARROW, dropout=0).modules())
+
+
+@pytest.mark.parametrize("channels", [8, 15, 64])
+def test_normalizing_in_place_is_pytorchs_instance_norm(channels):
+    x = torch.randn(1, channels, 20, 18, 14) * 3 + 5
+    expected = torch.nn.functional.instance_norm(x, eps=1e-5)
+    found = normalize_in_place(x.contiguous(memory_format=torch.channels_last_3d), 1e-5)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_predicting_gives_what_training_gives_without_dropout():
+    network = EfficientSegNet(3, (4, 8, 8, 16, 16), dropout=0).to(memory_format=torch.channels_last_3d)
+    x = torch.randn(1, 1, 33, 40, 36).contiguous(memory_format=torch.channels_last_3d)
+    with_gradient = network(x).detach()
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x), with_gradient, atol=1e-4, rtol=1e-4)

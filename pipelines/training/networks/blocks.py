@@ -4,8 +4,10 @@ Facts from the published configuration of Zhang, Wang, Yang: Efficient context-a
 multi-organ segmentation, arXiv 2109.10601. All tensors are (N, C, X, Y, Z), axes in RAS.
 """
 
+import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,6 +16,12 @@ CUBE: Extent = (3, 3, 3)
 POINT: Extent = (1, 1, 1)
 IN_PLANE: Extent = (3, 3, 1)
 THROUGH_PLANE: Extent = (1, 1, 3)
+
+# PyTorch's own; added to the variance.
+_EPS = 1e-5
+# For normalizing on a CPU: floats of a row that is summed at once, and of a piece that stays in the cache.
+_ROW_FLOATS = 256
+_CACHED_FLOATS = 1 << 17
 
 
 class InstanceNorm(nn.InstanceNorm3d):
@@ -39,8 +47,42 @@ class ConvNorm(nn.Sequential):
         padding = (extent[0] // 2, extent[1] // 2, extent[2] // 2)
         super().__init__(
             nn.Conv3d(inputs, outputs, extent, stride=stride, padding=padding, bias=False),
-            InstanceNorm(outputs),
+            InstanceNorm(outputs, eps=_EPS),
         )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self[0](x)
+        # Nobody else holds what the convolution made, so without a gradient it can change in place.
+        in_place = not torch.is_grad_enabled() and len(x) == 1 and x.device.type == "cpu"
+        in_place &= x.dtype == torch.float32 and x.shape[2:].numel() > 1
+        if in_place and x.is_contiguous(memory_format=torch.channels_last_3d):
+            return normalize_in_place(x, _EPS)
+        return self[1](x)
+
+
+def normalize_in_place(x: Tensor, eps: float) -> Tensor:
+    """Instance normalization of one sample in channels-last memory, (1, C, X, Y, Z) float32, on a CPU.
+
+    PyTorch's takes twice the time: it looks at one voxel's few channels at a time, and writes to new memory.
+    """
+    channels, voxels = x.shape[1], x.shape[2:].numel()
+    # Several voxels side by side are a row: long enough for the processor's wide registers.
+    beside = math.gcd(voxels, max(1, _ROW_FLOATS // channels))
+    rows = x.permute(0, 2, 3, 4, 1).view(-1, beside * channels)
+    chunks = rows.split(max(1, _CACHED_FLOATS // rows.shape[1]))
+
+    def per_channel(sums: Tensor) -> Tensor:
+        return sums.view(beside, channels).sum(0, dtype=torch.float64) / voxels
+
+    mean = per_channel(rows.sum(0))
+    centre = mean.float().repeat(beside)
+    squares = torch.zeros(rows.shape[1], dtype=torch.float64)
+    for chunk in chunks:
+        squares += (chunk - centre).square_().sum(0)
+    # The deviation of the centre from the mean is of float32's rounding and cancels out in the variance.
+    scale = (per_channel(squares) + eps).rsqrt()
+    torch.addcmul((-mean * scale).float().repeat(beside), rows, scale.float().repeat(beside), out=rows)
+    return x
 
 
 class ConvUnit(nn.Sequential):
@@ -78,7 +120,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = ConvNorm(inputs, outputs, POINT, stride) if project else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.conv(self.unit(x)) + self.shortcut(x), inplace=True)
+        return F.relu(self.conv(self.unit(x)).add_(self.shortcut(x)), inplace=True)
 
 
 def anisotropic_block(channels: int, *, dropout: float) -> ResidualBlock:
