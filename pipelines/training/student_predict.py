@@ -174,11 +174,12 @@ class Student:
         # First axis fastest, as in most files: then runs are found, and the file is written, line after line.
         labels = np.zeros(image_hu.shape, np.uint8, order="F")
         crop = labels[box.slices]
-        probability = placed.decide(logits, crop)
+        # A map in steps of percent is compared exactly, and half precision would round across them.
+        probability = placed.decide(logits, crop, exact=with_probability)
         percent = None
         if with_probability:
             percent = np.zeros(image_hu.shape, np.uint8, order="F")
-            percent[box.slices] = percent_steps(probability, crop)
+            percent[box.slices] = percent_steps(probability.astype(np.float32, copy=False), crop)
         if self.keep_largest:
             crop[...] = keep_largest(RunLengths.from_array(crop)).to_array()
             if percent is not None:
@@ -243,7 +244,7 @@ def _without_specks(foreground: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return drop_small(runs, math.ceil(_SPECK * largest)).to_array()
 
 
-def _mean_per_class(labels: NDArray[np.uint8], probability: NDArray[np.float16]) -> dict[int, float]:
+def _mean_per_class(labels: NDArray[np.uint8], probability: NDArray[np.floating[Any]]) -> dict[int, float]:
     """Mean probability over the voxels of each class that has any."""
     classes = CLASSES["fine"]
     voxels = np.zeros(classes)

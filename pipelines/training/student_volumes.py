@@ -184,19 +184,22 @@ class Placement:
                 slab = F.interpolate(slab, size=self.padded[:2], mode="bilinear", align_corners=False)
             yield part, slab[:, :, columns[0], columns[1]]
 
-    def decide(self, logits: Tensor, winners: NDArray[np.uint8]) -> NDArray[np.float16]:
+    def decide(
+        self, logits: Tensor, winners: NDArray[np.uint8], *, exact: bool = False
+    ) -> NDArray[np.floating[Any]]:
         """Choose a class for every voxel of the crop: the highest of the class scores brought back to its grid.
 
         Args:
             logits: Class scores, (classes, *size), two classes or more.
             winners: Takes the class of every voxel, (X, Y, Z); any view of a volume.
+            exact: Probabilities in single precision, at several times the time.
 
         Returns:
             The class's probability (its share in the softmax), (X, Y, Z), first axis fastest.
         """
         # Half precision is enough for a mean, and the probabilities live until components are known.
-        probability = np.empty(self.crop, np.float16, order="F")
-        kernels = _kernels(probability.size) if logits.device.type == "cpu" else None
+        probability = np.empty(self.crop, np.float32 if exact else np.float16, order="F")
+        kernels = _kernels(probability.size) if logits.device.type == "cpu" and not exact else None
         if kernels is None:
             for part, slab in self.back(logits):
                 best, winner = torch.softmax(slab.float(), 1).max(1)
