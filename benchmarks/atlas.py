@@ -1,8 +1,8 @@
 """The whole method on a partially labelled cohort: baseline, teacher, student, and a student with the marginal loss.
 
 Run ``python -m benchmarks.atlas COHORT WORKSPACE``; COHORT holds imagesTr, labelsTr, imagesTs and labelsTs with
-FLARE23's label values, its training labels partial, its test labels complete. Every step is the command that a user would
-give, so a run that was stopped goes on. Ends with `ablation`, and leaves its report in WORKSPACE/ablation.
+FLARE23's label values, its training labels partial, its test labels complete. Every step is the command that a user
+would give, so a run that was stopped goes on. Ends with `ablation`, and leaves its report in WORKSPACE/ablation.
 """
 
 import argparse
