@@ -18,9 +18,9 @@ from db.writes import MemberValues
 from pipelines.case_masks import member_mask, missing_classes
 from pipelines.children import run_child
 from pipelines.freeze import frozen_members
+from pipelines.learnable import Known, check_student
 from pipelines.profiles import Profile
 from pipelines.runs import Booking, Workbench, run
-from pipelines.teachable import Known, check_student
 from pipelines.trainable import UNDRAWN_ORGAN, check_allowances, check_images, check_taints, undrawn_organs
 from pipelines.whole_files import write_whole
 

@@ -15,8 +15,8 @@ from db.case_files import CaseFile
 from db.models import ModelKind, Role, Split
 from db.writes import AnnotationValues, MemberValues
 from pipelines.freeze import FreezeRequest, freeze
+from pipelines.learnable import Known, check_student
 from pipelines.profiles import Profile, StudentProfile, StudentStage
-from pipelines.teachable import Known, check_student
 from pipelines.train import TrainRequest, train
 
 ORIGINS = (Origin.ORIGINAL, Origin.CORRECTED, Origin.PSEUDO)
