@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import monai
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -298,6 +299,7 @@ def measure_training(image: Path, mask: Path, folder: Path, side: int, steps: in
     """How much of a training step's wall time is forward, backward and optimizer."""
     profile = load_profile("paper").student
     assert profile is not None
+    monai.data.set_track_meta(False)  # as in train_student
     print(f"\nTraining, input {side}³, batch 2, the paper's channels and transforms, {steps} steps")
     for name in STAGES:
         full = profile.coarse if name == "coarse" else profile.fine
