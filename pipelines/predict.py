@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from blake3 import blake3
 
@@ -53,6 +53,22 @@ def trained_model(bench: Workbench, name: str) -> TrainedModel:
     return TrainedModel(row.id, row.name, row.kind, folder, Profile.model_validate(row.profile))
 
 
+class Predicting(Protocol):
+    """What a registered model and an exported one have in common."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def kind(self) -> ModelKind:
+        """Teacher or student."""
+
+    @property
+    def profile(self) -> Profile:
+        """What it was trained with."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """How cases are to be predicted; None leaves it to the model's profile.
@@ -67,7 +83,7 @@ class Wanted:
     largest_only: bool | None = None
     probabilities: bool | None = None
 
-    def of(self, model: TrainedModel) -> PredictProfile:
+    def of(self, model: Predicting) -> PredictProfile:
         """The settings for one model.
 
         Raises:

@@ -28,7 +28,7 @@ from pipelines.dicom_folder import read_series
 from pipelines.exported_file import SUFFIX, ModelFileError, read_facts
 from pipelines.files_of_users import require_file
 from pipelines.folders import GENERIC_IMAGE_STEMS, list_volumes, mask_names, volume_stem
-from pipelines.predict import TrainedModel
+from pipelines.predict import TrainedModel, Wanted
 from pipelines.profiles import Profile
 from pipelines.runs import Workers, map_cases
 from pipelines.scratch import scratch_folder
@@ -155,6 +155,17 @@ def registered_model(model: TrainedModel) -> FileModel:
             f"{file}: not the description of a model ({error}); restore the folder or train it again"
         ) from error
     return FileModel(model.name, model.kind, model.folder.absolute(), model.profile, weights_hash)
+
+
+def with_settings(model: FileModel, wanted: Wanted) -> FileModel:
+    """The model, predicting as it is asked to.
+
+    Raises:
+        UsageError: A map of probabilities is asked for, or what the model cannot do.
+    """
+    if wanted.probabilities:
+        raise UsageError("--probabilities keeps maps for `complement`, which files know nothing of; leave it out")
+    return replace(model, profile=model.profile.model_copy(update={"predict": wanted.of(model)}))
 
 
 def predict_files(model: FileModel, request: FilesRequest, workers: Workers) -> FilesOutcome:

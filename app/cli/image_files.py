@@ -10,6 +10,7 @@ import typer
 from app.cli.common import JsonOption, print_json, warn_of_taints, workspace_of
 
 if TYPE_CHECKING:
+    from pipelines.predict import Wanted
     from pipelines.predict_files import FilesOutcome, FilesRequest
 
 OutOption = Annotated[
@@ -50,7 +51,9 @@ def the_query(model: str, arguments: Sequence[str], series: str | None, any_valu
     return arguments[0]
 
 
-def predict_image_files(context: typer.Context, model: str, request: "FilesRequest", as_json: bool) -> None:
+def predict_image_files(
+    context: typer.Context, model: str, request: "FilesRequest", wanted: "Wanted", as_json: bool
+) -> None:
     """Predict files with a registered model, or with an exported one, which needs no workspace."""
     from app.progress import console_progress
     from pipelines.predict import trained_model
@@ -60,6 +63,7 @@ def predict_image_files(context: typer.Context, model: str, request: "FilesReque
         is_model_file,
         predict_files,
         registered_model,
+        with_settings,
     )
     from pipelines.runs import Workers
 
@@ -72,6 +76,7 @@ def predict_image_files(context: typer.Context, model: str, request: "FilesReque
         with workspace_of(context) as ws:
             warn_of_taints(ws, [model])
             known = registered_model(trained_model(ws.bench(), model))
+    known = with_settings(known, wanted)
     outcome = predict_files(known, request, Workers(progress=console_progress()))
     _finish_files(outcome, f"predict with {known.name} into {request.out}", as_json)
 

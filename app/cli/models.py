@@ -188,7 +188,8 @@ def predict(
         from pipelines.predict_files import FilesRequest
 
         images = [Path(word) for word in cases]
-        predict_image_files(context, model, FilesRequest(images, out, series, any_values, device), as_json)
+        request = FilesRequest(images, out, series, any_values, device)
+        predict_image_files(context, model, request, wanted, as_json)
         return
     query = the_query(model, cases, series, any_values)
     with workspace_of(context) as ws:

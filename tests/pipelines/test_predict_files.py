@@ -17,8 +17,10 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from app.workspace import create_workspace, open_workspace
+from curation.components import keep_largest
 from curation.errors import CurationError
 from curation.geometry import Geometry
+from curation.rle import RunLengths
 from curation.volumes import decode_image, decode_mask, encode_image
 from db import writes
 from db.models import ModelKind
@@ -266,6 +268,23 @@ def test_an_exported_student_predicts_the_same_without_a_workspace(
     # The same weights: what the registered student predicted counts as predicted.
     there = maskledger("predict", alone, image, "--out", scene.out)
     assert there.stdout == f"predict with student into {scene.out}: 1 predicted before\n"
+
+
+def test_what_predict_is_asked_to_do_with_pieces_holds_for_files_too(
+    scene: Scene, exported: Path, tmp_path: Path
+):
+    image = scene.images / "turned_0000.nii"
+    done = maskledger("predict", exported, image, "--components", "all", "--out", tmp_path / "all")
+    assert done.exit_code == 0, done.stderr
+    _, every_piece = mask_of(tmp_path / "all" / "turned.nii.gz")
+    _, largest = mask_of(scene.out / "turned.nii.gz")
+    assert np.array_equal(keep_largest(RunLengths.from_array(every_piece)).to_array(), largest)
+    booked = read_book(tmp_path / "all" / "predictions.jsonl")["turned.nii.gz"]
+    assert booked["model_identity"]["predict"] == {"keep_largest": False}
+    for word, said in (("--tta", "only a teacher predicts mirrored inputs"), ("--probabilities", "keeps maps for")):
+        with pytest.raises(CurationError, match=said):
+            maskledger("predict", exported, image, word, "--out", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_an_exported_file_opens_with_torch_alone_and_tells_where_it_is_from(scene: Scene, exported: Path):
