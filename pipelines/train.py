@@ -71,11 +71,11 @@ def train(bench: Workbench, request: TrainRequest) -> Trained:
             f"note: {version.purged} of {version.members} members were purged and are left out"
         )
     origins = tuple(Origin(origin) for origin in version.origins)
+    _check_members(bench, request, members, origins)
     student = request.profile.student
     if request.kind is ModelKind.STUDENT and student is not None:
         for note in check_student(version.address, student, members, origins):
             bench.progress.say(note)
-    _check_members(bench, request, members, origins)
     profile = request.profile.model_dump(mode="json")
     spec: dict[str, Any] = {
         "kind": str(request.kind),
