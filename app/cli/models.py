@@ -172,9 +172,11 @@ def predict(
     Each mask lies on its image's own grid. What is there of the same model and image is left; `models export` makes
     FILE.pt.
 
-    Examples: `maskledger predict teacher "missing any organ"`,
-    `maskledger predict teacher "missing pancreas" --tta --probabilities`,
-    `maskledger predict student scan.nii.gz dicom/ct --out masks`
+    Example: `maskledger predict teacher "missing any organ"`
+
+    Example: `maskledger predict teacher "missing pancreas" --tta --probabilities`
+
+    Example: `maskledger predict student scan.nii.gz dicom/ct --out masks`
     """
     from app.progress import console_progress
     from curation.errors import UsageError
