@@ -29,7 +29,7 @@ demo: .venv/.installed ## Run the whole job on a phantom cohort (SIZE=full for t
 # What trains, kills processes or drives a browser keeps the cores to itself; the many small ones share them.
 test: .venv/.installed ## Run all tests
 	$(BIN)/python -m pytest -m "not long" -n logical --maxprocesses 8 --dist loadfile
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long -n logical --maxprocesses 8 --dist loadfile
 
 quicktest: .venv/.installed ## Run the tests that train nothing and open no browser
 	$(BIN)/python -m pytest -m "not long" -n logical --maxprocesses 8 --dist loadfile

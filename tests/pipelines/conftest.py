@@ -1,8 +1,11 @@
-"""Fixtures of the training tests: one tiny cohort and one tiny nnU-Net, made once per test session.
+"""Fixtures of the training tests: one tiny cohort and one tiny nnU-Net, made once for all test processes of a run.
 
 And a cohort of ten cases in the catalog, to freeze and export.
 """
 
+import fcntl
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,11 +81,34 @@ def tiny_profile() -> Profile:
     return parse_profile(TINY_PROFILE, "tiny.toml", name="tiny")
 
 
+# Makes a folder of this name once, however many test processes ask for it, and gives it to all of them.
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> TinyCohort:
-    folder = tmp_path_factory.mktemp("cohort")
-    write_cohort(folder, train=4, test=2, strong=4, spacing_mm=8.0, seed=1)
-    return TinyCohort(folder)
+def make_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> MakeOnce:
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+
+    def make_once(name: str, make: Callable[[Path], object]) -> Path:
+        folder, whole = shared / name, shared / f"{name}.whole"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not whole.exists():
+                folder.mkdir()
+                make(folder)
+                whole.touch()
+        return folder
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def tiny_cohort(make_once: MakeOnce) -> TinyCohort:
+    def make(folder: Path) -> None:
+        write_cohort(folder, train=4, test=2, strong=4, spacing_mm=8.0, seed=1)
+
+    return TinyCohort(make_once("cohort", make))
 
 
 @pytest.fixture(scope="session")
@@ -96,9 +122,13 @@ def teacher_job(tiny_cohort: TinyCohort, tiny_profile: Profile) -> dict[str, Any
 
 @pytest.fixture(scope="session")
 def trained_teacher(
-    teacher_job: dict[str, Any], tiny_profile: Profile, tmp_path_factory: pytest.TempPathFactory
+    teacher_job: dict[str, Any], tiny_profile: Profile, make_once: MakeOnce
 ) -> TrainedTeacher:
-    work_dir = tmp_path_factory.mktemp("teacher")
-    code, events = run_job(work_dir, teacher_job)
-    assert code == 0, (events[-1:], (work_dir / "log.txt").read_text()[-2000:])
+    def make(work_dir: Path) -> None:
+        code, events = run_job(work_dir, teacher_job)
+        assert code == 0, (events[-1:], (work_dir / "log.txt").read_text()[-2000:])
+        (work_dir / "events.json").write_text(json.dumps(events))
+
+    work_dir = make_once("teacher", make)
+    events = json.loads((work_dir / "events.json").read_text())
     return TrainedTeacher(work_dir, Path(events[-1]["weights"]), tiny_profile, teacher_job, events)
