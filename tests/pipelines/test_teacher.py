@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -138,17 +139,20 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(trained_teach
 
 @pytest.mark.long
 def test_a_finished_training_started_again_trains_nothing_and_gives_the_same_weights(
-    trained_teacher, teacher_job
+    trained_teacher, teacher_job, tmp_path
 ):
-    code, events = run_job(trained_teacher.work_dir, teacher_job)
+    # A copy: it packs the model anew, which tests in other processes may be reading.
+    work_dir = shutil.copytree(trained_teacher.work_dir, tmp_path / "work")
+    code, events = run_job(work_dir, teacher_job)
     assert code == 0
     assert not [event for event in events if event.get("stage") == "train"]
     assert events[-1]["weights_hash"] == trained_teacher.events[-1]["weights_hash"]
 
 
 @pytest.mark.long
-def test_the_work_folder_of_another_job_is_refused(trained_teacher, teacher_job):
-    code, events = run_job(trained_teacher.work_dir, {**teacher_job, "seed": 4})
+def test_the_work_folder_of_another_job_is_refused(trained_teacher, teacher_job, tmp_path):
+    work_dir = shutil.copytree(trained_teacher.work_dir, tmp_path / "work")
+    code, events = run_job(work_dir, {**teacher_job, "seed": 4})
     assert code == 1
     assert events[-1]["reason"].endswith("holds a training of another job")
 
