@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -92,33 +92,59 @@ def print_table(
         print(line(row))
 
 
+class Done(Protocol):
+    """What a stage or a command on files has done."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many of what kind."""
+
+    @property
+    def noted(self) -> Sequence[str]:
+        """What a person should know, one line each."""
+
+    @property
+    def refused(self) -> Sequence[str]:
+        """What could not be done, one line each."""
+
+
 def finish(
     outcome: "Outcome", title: str, as_json: bool, more: Mapping[str, Any] | None = None
 ) -> None:
-    """Print what a stage did; refused cases go to stderr and make the exit code 1. `more` goes into the JSON."""
-    for line in outcome.noted:
+    """As `report`, of a stage that has a run in the catalog; `more` goes into the JSON."""
+    report(outcome, title, as_json, {"run": outcome.run_id, **(more or {})})
+
+
+def report(done: Done, title: str, as_json: bool, facts: Mapping[str, Any]) -> None:
+    """Print what was done; refused ones go to stderr and make the exit code 1. `facts` go into the JSON."""
+    for line in done.noted:
         print(f"note: {line}", file=sys.stderr)
-    for line in outcome.refused:
+    for line in done.refused:
         print(f"refused: {line}", file=sys.stderr)
     if as_json:
-        print_json(
-            {
-                "run": outcome.run_id,
-                "counts": outcome.counts,
-                "noted": outcome.noted,
-                "refused": outcome.refused,
-                **(more or {}),
-            }
-        )
+        print_json({**facts, "counts": done.counts, "noted": done.noted, "refused": done.refused})
     else:
-        parts = [f"{n} {kind}" for kind, n in outcome.counts.items()]
-        if outcome.noted:
-            parts.append(f"{len(outcome.noted)} noted")
-        if outcome.refused:
-            parts.append(f"{len(outcome.refused)} refused")
+        parts = [f"{n} {kind}" for kind, n in done.counts.items()]
+        if done.noted:
+            parts.append(f"{len(done.noted)} noted")
+        if done.refused:
+            parts.append(f"{len(done.refused)} refused")
         print(f"{title}: {', '.join(parts) or 'nothing to do'}")
-    if outcome.refused:
+    if done.refused:
         raise typer.Exit(1)
+
+
+def is_largest_only(components: str) -> bool:
+    """What `--components` says: of each organ the largest piece, or all.
+
+    Raises:
+        UsageError: It says neither.
+    """
+    from curation.errors import UsageError
+
+    if components not in {"largest", "all"}:
+        raise UsageError(f"--components '{components}' is neither 'largest' nor 'all'; use one of them")
+    return components == "largest"
 
 
 def load_mapping(name: str) -> "LabelMapping":

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.common import JsonOption, print_json, warn_of_taints, workspace_of
+from app.cli.common import JsonOption, print_json, report, warn_of_taints, workspace_of
 
 if TYPE_CHECKING:
     from pipelines.predict import Wanted
-    from pipelines.predict_files import FilesOutcome, FilesRequest
+    from pipelines.predict_files import FilesRequest
 
 OutOption = Annotated[
     Path | None,
@@ -78,31 +78,8 @@ def predict_image_files(
             known = registered_model(trained_model(ws.bench(), model))
     known = with_settings(known, wanted)
     outcome = predict_files(known, request, Workers(progress=console_progress()))
-    _finish_files(outcome, f"predict with {known.name} into {request.out}", as_json)
-
-
-def _finish_files(outcome: "FilesOutcome", title: str, as_json: bool) -> None:
-    """As `finish` does for a stage that has a run in the catalog."""
-    for line in outcome.noted:
-        print(f"note: {line}", file=sys.stderr)
-    for line in outcome.refused:
-        print(f"refused: {line}", file=sys.stderr)
-    if as_json:
-        print_json(
-            {
-                "counts": outcome.counts,
-                "masks": [{"image": str(image), "mask": str(mask)} for image, mask in outcome.masks],
-                "noted": outcome.noted,
-                "refused": outcome.refused,
-            }
-        )
-    else:
-        parts = [f"{n} {kind}" for kind, n in outcome.counts.items()]
-        if outcome.refused:
-            parts.append(f"{len(outcome.refused)} refused")
-        print(f"{title}: {', '.join(parts) or 'nothing to do'}")
-    if outcome.refused:
-        raise typer.Exit(1)
+    masks = [{"image": str(image), "mask": str(mask)} for image, mask in outcome.masks]
+    report(outcome, f"predict with {known.name} into {request.out}", as_json, {"masks": masks})
 
 
 def export_model(

@@ -13,6 +13,7 @@ from app.cli.common import (
     MappingOption,
     ProfileOption,
     finish,
+    is_largest_only,
     load_mapping,
     print_json,
     print_table,
@@ -179,13 +180,10 @@ def predict(
     Example: `maskledger predict student scan.nii.gz dicom/ct --out masks`
     """
     from app.progress import console_progress
-    from curation.errors import UsageError
     from pipelines.predict import Wanted
     from pipelines.predict import predict as run_predict
 
-    if components not in {None, "largest", "all"}:
-        raise UsageError(f"--components '{components}' is neither 'largest' nor 'all'; use one of them")
-    wanted = Wanted(tta, None if components is None else components == "largest", probabilities)
+    wanted = Wanted(tta, None if components is None else is_largest_only(components), probabilities)
     if out is not None:
         from pipelines.predict_files import FilesRequest
 

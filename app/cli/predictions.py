@@ -10,12 +10,48 @@ from app.cli.common import (
     JsonOption,
     MappingOption,
     finish,
+    is_largest_only,
     load_mapping,
     warn_of_taints,
     workspace_of,
 )
 
 predictions_app = typer.Typer(no_args_is_help=True, help="Predicted masks that were made elsewhere.")
+
+ReplaceOption = Annotated[
+    bool,
+    typer.Option("--replace-pseudo", help="Also redraw other models' pseudo classes that nobody accepted."),
+]
+AgreementOption = Annotated[
+    float | None,
+    typer.Option(
+        "--agreement",
+        min=0.0,
+        max=1.0,
+        help="Of several models: take the classes on which every two reach this Dice, as the first draws "
+        "them. Without it: what more than half of them say, voxel by voxel.",
+    ),
+]
+ComponentsOption = Annotated[
+    str, typer.Option(help="Of each predicted organ take the 'largest' piece (as the paper does) or 'all'.")
+]
+MinConfidenceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--min-confidence",
+        metavar="P or CLASS=P",
+        help="Leave a class missing whose mean probability is below this, 0 to 1; may be repeated: "
+        "`0.8`, `pancreas=0.9`.",
+    ),
+]
+UncertainOption = Annotated[
+    float | None,
+    typer.Option(
+        "--uncertain-below",
+        help="Voxels less probable than this become 'ignore' instead of the class; in steps of 0.05 up to "
+        "0.95. Needs predictions made with `predict --probabilities`.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -59,43 +95,11 @@ def complement(
         list[str],
         typer.Option("--model", help="Whose predictions fill the missing classes; several: combined."),
     ],
-    replace_pseudo: Annotated[
-        bool,
-        typer.Option(
-            "--replace-pseudo", help="Also redraw other models' pseudo classes that nobody accepted."
-        ),
-    ] = False,
-    agreement: Annotated[
-        float | None,
-        typer.Option(
-            "--agreement",
-            min=0.0,
-            max=1.0,
-            help="Of several models: take the classes on which every two reach this Dice, as the first draws "
-            "them. Without it: what more than half of them say, voxel by voxel.",
-        ),
-    ] = None,
-    components: Annotated[
-        str,
-        typer.Option(help="Of each predicted organ take the 'largest' piece (as the paper does) or 'all'."),
-    ] = "largest",
-    min_confidence: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--min-confidence",
-            metavar="P or CLASS=P",
-            help="Leave a class missing whose mean probability is below this, 0 to 1; may be repeated: "
-            "`0.8`, `pancreas=0.9`.",
-        ),
-    ] = None,
-    uncertain_below: Annotated[
-        float | None,
-        typer.Option(
-            "--uncertain-below",
-            help="Voxels less probable than this become 'ignore' instead of the class; in steps of 0.05 up to "
-            "0.95. Needs predictions made with `predict --probabilities`.",
-        ),
-    ] = None,
+    replace_pseudo: ReplaceOption = False,
+    agreement: AgreementOption = None,
+    components: ComponentsOption = "largest",
+    min_confidence: MinConfidenceOption = None,
+    uncertain_below: UncertainOption = None,
     jobs: JobsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -118,8 +122,7 @@ def complement(
     from pipelines.complement import complement as run_complement
     from pipelines.gates import Gates, parse_min_confidence
 
-    if components not in {"largest", "all"}:
-        raise UsageError(f"--components '{components}' is neither 'largest' nor 'all'; use one of them")
+    largest_only = is_largest_only(components)
     if agreement is not None and len(model) < 2:
         raise UsageError("--agreement is between models: name at least two with --model")
     gates = Gates(parse_min_confidence(min_confidence or ()), uncertain_below)
@@ -134,7 +137,7 @@ def complement(
             bench,
             query,
             name,
-            largest_only=components == "largest",
+            largest_only=largest_only,
             replace_pseudo=replace_pseudo,
             gates=gates,
         )
