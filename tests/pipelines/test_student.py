@@ -21,7 +21,8 @@ from curation.rle import RunLengths
 from curation.volumes import decode_geometry, decode_mask, encode_image, encode_mask
 from pipelines.case_copies import delete_copies, find_copies
 from pipelines.profiles import Profile, StudentProfile, StudentStage
-from pipelines.training.jobs import Job, JobCase, Reporter, TrainingError
+from pipelines.training.exported import export_student
+from pipelines.training.jobs import ExportOrder, Job, JobCase, Reporter, TrainingError
 from pipelines.training.precision import Precision
 from pipelines.training.student import STAGES, train_student
 from pipelines.training.student_data import Cache, TrainingStream
@@ -240,9 +241,10 @@ def test_a_checkpoint_that_does_not_fit_is_named_with_what_to_do(trained, cases,
     for other in ({**saved, "missing": "marginal"}, saved["network"]):
         torch.save(other, file)
         assert refused().startswith("belongs to a training with other settings; continue with the profile")
-    file.write_bytes(file.read_bytes()[:1000])
-    assert refused().startswith("cannot be read (")
-    assert refused().endswith("; delete it to start this stage anew")
+    for damaged in (file.read_bytes()[:1000], b"text", b""):
+        file.write_bytes(damaged)
+        assert refused().startswith("cannot be read (")
+        assert refused().endswith("; delete it to start this stage anew")
 
 
 def test_a_loss_that_is_no_number_ends_the_training_with_what_to_lower(cases, tmp_path):
@@ -535,7 +537,15 @@ def test_the_map_of_probabilities_draws_what_the_mask_draws_in_steps_of_percent(
     assert student.predict(image, (5.0, 5.0, 5.0)).percent is None
 
 
-def test_a_folder_that_is_no_whole_student_is_refused(tmp_path):
+@pytest.mark.parametrize("weights", [None, b"", b"text", b"PK cut"])
+def test_a_folder_that_is_no_whole_student_is_refused(weights, tmp_path):
     (tmp_path / "model.json").write_text(json.dumps({"kind": "student", "margin_mm": 20, "weights_hash": "x"}))
-    with pytest.raises(TrainingError, match="not a whole student"):
+    if weights is not None:
+        (tmp_path / "coarse.pt").write_bytes(weights)
+    found = rf"^{tmp_path}: not a whole student \(.+\); train it again$"
+    with pytest.raises(TrainingError, match=found):
         Student.load(tmp_path, keep_largest=True, precision=Precision(torch.device("cpu"), torch.float32))
+    order = ExportOrder(file=tmp_path / "x.pt", facts={"weights_hash": "x"})
+    job = Job(task="student_export", work_dir=tmp_path, profile=PROFILE, model_dir=tmp_path, export=order)
+    with pytest.raises(TrainingError, match=found):
+        export_student(job, Reporter(io.StringIO()))
