@@ -61,17 +61,20 @@ class _CasePredictor:
         self.device = student.precision.device
 
     def read(self, image: Path, data: bytes) -> tuple[Geometry, NDArray[Any]]:
+        """The file's grid, and its HU in RAS."""
         geometry, image_hu = decode_image(data, str(image))
         if not np.isfinite(image_hu).all():
             raise TrainingError(f"{image}: holds values that are no numbers; repair it or leave it out")
         return geometry, geometry.to_ras(image_hu)
 
     def compute(self, prepared: tuple[Geometry, NDArray[Any]]) -> tuple[Geometry, "Prediction"]:
+        """Both networks, one after the other."""
         geometry, image_hu = prepared
         found = self._student.predict(image_hu, geometry.spacing_ras_mm, with_probability=self._probabilities)
         return geometry, found
 
     def finish(self, computed: tuple[Geometry, "Prediction"]) -> PredictedMask:
+        """Mask and map in the file's own axes, as files."""
         geometry, found = computed
 
         def encoded(array: NDArray[np.uint8]) -> bytes:
