@@ -38,7 +38,7 @@ from pipelines.training.student import CLASSES, STAGES, StageName, build_network
 from pipelines.training.student_data import Cache
 from pipelines.training.student_loop import NetworkTraining
 from pipelines.training.student_predict import Student
-from pipelines.training.student_volumes import Placement, foreground_box
+from pipelines.training.student_volumes import Box, Placement, foreground_box
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "totalsegmentator"
 LARGE = (512, 512, 300)
@@ -86,6 +86,13 @@ def _middle(to: int, of: int) -> tuple[slice, slice]:
     return slice((to - length) // 2, (to + length) // 2), slice((of - length) // 2, (of + length) // 2)
 
 
+def organ_box(mask: Path, geometry: Geometry, margin_mm: float) -> Box:
+    """Around what is drawn, with a margin: what the fine network sees of a case."""
+    box = foreground_box(decode_mask(mask.read_bytes(), mask.name)[1].to_array())
+    assert box is not None
+    return box.grown(margin_mm, geometry.spacing_mm, geometry.shape)
+
+
 def trained(image: Path, mask: Path, steps: int) -> Student:
     """A student of the paper's size after a few steps on crops of one case."""
     profile = load_profile("paper").student
@@ -96,10 +103,8 @@ def trained(image: Path, mask: Path, steps: int) -> Student:
     stages = {"coarse": profile.coarse, "fine": profile.fine}
     for name in STAGES:
         stage = stages[name]
-        box = foreground_box(labels)
-        assert box is not None
-        part = box.grown(profile.margin_mm, geometry.spacing_mm, geometry.shape).slices
-        part = part if name == "fine" else np.s_[:, :, :]
+        whole = Box.whole(hu.shape)
+        part = (organ_box(mask, geometry, profile.margin_mm) if name == "fine" else whole).slices
         placed = Placement.plan(hu[part].shape, stage.size, pad=stage.pad)
         at_input = placed.image(hu[part], stage.window_hu)[None]
         target = placed.labels(torch.from_numpy(np.ascontiguousarray(labels[part])))[None]
@@ -127,17 +132,14 @@ def _fit(
     return network
 
 
-def measure_steps(image: Path, student: Student, scores: torch.Tensor | None = None) -> None:
+def measure_steps(image: Path, mask: Path, student: Student) -> None:
     """What a 512×512×300 case takes besides reading and the networks."""
     geometry, hu = decode_image(image.read_bytes(), image.name)
     ras = geometry.to_ras(hu)
-    box = foreground_box(decode_mask(*_bytes_and_name(_mask_beside(image)))[1].to_array())
-    assert box is not None
-    box = box.grown(student.margin_mm, geometry.spacing_mm, geometry.shape)
+    box = organ_box(mask, geometry, student.margin_mm)
     whole = Placement.plan(hu.shape, student.stages["coarse"].size, pad=False)
     placed = Placement.plan(box.shape, student.stages["fine"].size, pad=True)
-    if scores is None:
-        _, scores = student._run("fine", ras, box)
+    _, scores = student._run("fine", ras, box)
     took: dict[str, list[float]] = {}
     for _ in range(REPEATS + 1):
         labels = np.zeros(hu.shape, np.uint8, order="F")
@@ -167,14 +169,6 @@ def _timed(took: dict[str, list[float]], name: str, work: Callable[[], object]) 
     took.setdefault(name, []).append(time.perf_counter() - begun)
 
 
-def _bytes_and_name(file: Path) -> tuple[bytes, str]:
-    return file.read_bytes(), file.name
-
-
-def _mask_beside(image: Path) -> Path:
-    return image.with_name(image.name.replace("example_ct", "example_ct_flare13"))
-
-
 def plain(network: nn.Module) -> nn.Module:
     """The same network out of PyTorch's own modules, in its usual memory order."""
     made = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -185,12 +179,10 @@ def plain(network: nn.Module) -> nn.Module:
     return made.eval()
 
 
-def measure_forward(image: Path, student: Student) -> None:
+def measure_forward(image: Path, mask: Path, student: Student) -> None:
     """Both networks as they predict, beside plain fp32 modules; in turns."""
     geometry, hu = decode_image(image.read_bytes(), image.name)
-    box = foreground_box(decode_mask(*_bytes_and_name(_mask_beside(image)))[1].to_array())
-    assert box is not None
-    box = box.grown(student.margin_mm, geometry.spacing_mm, geometry.shape)
+    box = organ_box(mask, geometry, student.margin_mm)
     dtype = str(student.precision.dtype).removeprefix("torch.")
     print(f"\nForward passes on {os.cpu_count()} cores; the student's floats here are {dtype}")
     if student.precision.dtype == torch.float32:
@@ -345,9 +337,9 @@ def main(arguments: list[str] | None = None) -> None:
             return
         student = trained(image, mask, given.train_steps)
         if "steps" in parts:
-            measure_steps(image, student)
+            measure_steps(image, mask, student)
         if "forward" in parts:
-            measure_forward(image, student)
+            measure_forward(image, mask, student)
         if "end" in parts:
             measure_end_to_end(folder, student)
 

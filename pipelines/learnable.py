@@ -4,13 +4,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from curation.errors import CurationError
-from curation.labels import BY_ID, CLASS_IDS, ORGAN_IDS, SIDED_PAIRS
+from curation.labels import BY_ID, CLASS_IDS
 from curation.status import Evidence, Origin
 from db.case_files import CaseFile
 from db.models import Split
 from db.writes import MemberValues
 from pipelines.case_masks import missing_classes
-from pipelines.profiles import StudentProfile, StudentStage
+from pipelines.open_classes import learns_no_background, open_classes
+from pipelines.profiles import StudentProfile
 
 
 @dataclass(frozen=True)
@@ -63,30 +64,16 @@ def check_student(
         )
     drawn = frozenset().union(*(one.drawn for one in train))
     for stage, coarse in ((profile.coarse, True), (profile.fine, False)):
-        _check_background(dataset, profile, train, _taught(drawn, stage), coarse=coarse)
-    return list(_notes(dataset, profile, known, _taught(drawn, profile.fine)))
-
-
-def _taught(drawn: frozenset[int], stage: StudentStage) -> frozenset[int]:
-    """Class ids that a stage can learn: what is drawn, and the other side of it where cases are mirrored."""
-    if "x" not in stage.flips:
-        return drawn
-    return drawn | {side for pair in SIDED_PAIRS if drawn & set(pair) for side in pair}
-
-
-def _check_background(
-    dataset: str, profile: StudentProfile, train: Sequence[Known], taught: frozenset[int], *, coarse: bool
-) -> None:
-    """As MissingRule in training/missing.py will find it, but before anything is prepared."""
-    if profile.missing == "background" or (profile.missing == "marginal" and not coarse):
-        return
-    concerned = taught & frozenset(ORGAN_IDS) if coarse else taught
-    if all(one.missing & concerned for one in train):
-        what = "an organ" if coarse else "a class"
-        raise CurationError(
-            f'{dataset}: each of its {len(train)} training cases misses {what}, and with missing = "{profile.missing}" '
-            'no background would be learned; complement them first, or set missing = "background"'
-        )
+        left_open = open_classes(drawn, coarse=coarse, sides_swap="x" in stage.flips)
+        if learns_no_background(profile.missing, left_open, (one.missing for one in train), coarse=coarse):
+            what = "an organ" if coarse else "a class"
+            raise CurationError(
+                f"{dataset}: each of its {len(train)} training cases misses {what}, and with "
+                f'missing = "{profile.missing}" no background would be learned; '
+                'complement them first, or set missing = "background"'
+            )
+    taught = open_classes(drawn, coarse=False, sides_swap="x" in profile.fine.flips)
+    return list(_notes(dataset, profile, known, taught))
 
 
 def _notes(

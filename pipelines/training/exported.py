@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from pipelines.exported_file import FACTS_MEMBER, ExportedFacts, read_facts
 from pipelines.training.jobs import Job, Reporter, TrainingError
+from pipelines.training.saved import UnreadableError, read_saved
 from pipelines.training.student import STAGES, StageName
 from pipelines.training.worker import MODEL_FILE
 from pipelines.whole_files import write_whole
@@ -34,9 +34,9 @@ def export_student(job: Job, reporter: Reporter) -> None:
         for name in STAGES:
             data = (folder / f"{name}.pt").read_bytes()
             digest.update(data)
-            saved[name] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            saved[name] = read_saved(io.BytesIO(data))
         facts["margin_mm"] = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["margin_mm"]
-    except (OSError, ValueError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, KeyError, UnreadableError) as error:
         raise TrainingError(f"{folder}: not a whole student ({error}); train it again") from error
     if digest.hexdigest() != facts["weights_hash"]:
         raise TrainingError(

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from curation.labels import BACKGROUND, CLASS_IDS, IGNORE, ORGAN_IDS, TUMOR_ID
+from pipelines.open_classes import learns_no_background, leaves_background_out, open_classes
 from pipelines.profiles import Missing
 from pipelines.training.jobs import TrainingError
 from pipelines.training.losses import FIRST_RESERVED
 from pipelines.training.student_data import Prepared
-from pipelines.training.student_transforms import swap_table
 
 # A tumor may lie under the label of the organ it grew in, where nobody looked for tumors.
 NESTED = (TUMOR_ID,)
@@ -30,29 +30,20 @@ class MissingRule:
         Args:
             setting: The profile's.
             train: The members to learn from.
-            coarse: The network says only organ or not. For it, missing tumors are no matter: they lie in or at organs.
-            sides_swap: Training flips along x, so that a right kidney teaches a left one, too.
+            coarse, sides_swap: See `open_classes`.
 
         Raises:
             TrainingError: Under this setting, no member would say where nothing is.
         """
         self.setting = setting
         self.coarse = coarse
-        # What nobody drew anywhere cannot be learned. Left open, nothing would keep the network from calling
-        # background so: this class stays background.
         self.open = torch.zeros(len(CLASS_IDS) + 1, dtype=torch.bool)
         if setting == "background":
             return
-        for member in train:
-            drawn = member.labels().unique().long()
-            self.open[drawn[(drawn > BACKGROUND) & (drawn < FIRST_RESERVED)]] = True
-        if sides_swap:
-            self.open |= self.open[swap_table()[: len(self.open)].long()]
-        if coarse:
-            organs = torch.zeros_like(self.open)
-            organs[list(ORGAN_IDS)] = True
-            self.open &= organs
-        if (setting == "ignore" or coarse) and all((m.missing_mask() & self.open).any() for m in train):
+        drawn = {value for member in train for value in member.labels().unique().tolist()}
+        left_open = open_classes(drawn.intersection(CLASS_IDS), coarse=coarse, sides_swap=sides_swap)
+        self.open[list(left_open)] = True
+        if learns_no_background(setting, left_open, (member.missing for member in train), coarse=coarse):
             what = "an organ" if coarse else "a class"
             network = "coarse" if coarse else "fine"
             raise TrainingError(
@@ -70,7 +61,7 @@ class MissingRule:
         said = labels
         if self.coarse:
             said = torch.where(labels == IGNORE, labels, (labels != BACKGROUND).to(labels.dtype))
-        if self.setting == "ignore" or (self.coarse and self.setting == "marginal"):
+        if leaves_background_out(self.setting, coarse=self.coarse):
             unsure = (missing & self.open).any(1)
             if unsure.any():
                 where = (labels == BACKGROUND) & unsure.to(labels.device)[:, None, None, None, None]

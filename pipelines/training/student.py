@@ -17,8 +17,9 @@ from pipelines.training.networks.coarse_unet import CoarseUNet
 from pipelines.training.networks.efficient_seg import EfficientSegNet
 from pipelines.training.networks.of_monai import of_monai
 from pipelines.training.precision import Precision
+from pipelines.training.saved import save_whole
 from pipelines.training.student_data import Cache, Prepared, derive_seed, prepare_all
-from pipelines.training.student_loop import NetworkTraining, check_settings, load_saved, save_whole
+from pipelines.training.student_loop import NetworkTraining, check_settings, load_saved
 from pipelines.whole_files import write_whole
 
 StageName = Literal["coarse", "fine"]

@@ -2,7 +2,6 @@
 
 import math
 import os
-import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from pipelines.training.jobs import TrainingError
 from pipelines.training.losses import FIRST_RESERVED, DiceCrossEntropy, balancing_weights
 from pipelines.training.missing import NESTED, MissingRule
 from pipelines.training.precision import Precision
+from pipelines.training.saved import UnreadableError, read_saved, save_whole
 from pipelines.training.student_data import Prepared, TrainingStream, derive_seed
 from pipelines.training.student_transforms import IMAGE, LABEL, MISSING, table_1
 
@@ -252,18 +252,15 @@ class NetworkTraining:
 
 
 def load_saved(file: Path, device: torch.device) -> dict[str, Any]:
-    """Read what `save_whole` wrote.
+    """Read a checkpoint, or a finished stage.
 
     Raises:
         TrainingError: The file is cut, damaged or something else.
     """
     try:
-        saved: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TrainingError(
-            f"{file}: cannot be read ({reason}); delete it to start this stage anew"
-        ) from error
+        saved: dict[str, Any] = read_saved(file, device)
+    except UnreadableError as error:
+        raise TrainingError(f"{file}: cannot be read ({error}); delete it to start this stage anew") from error
     return saved
 
 
@@ -284,13 +281,3 @@ def check_settings(file: Path, saved: Mapping[str, Any], stage: StudentStage, mi
             f"{file}: belongs to a training with other settings; "
             "continue with the profile it was started with, or start in another folder"
         )
-
-
-def save_whole(file: Path, state: dict[str, Any]) -> None:
-    """Save beside, flush, rename: a kill leaves the file of before or the new one, never half of one."""
-    beside = file.with_name(f".{file.name}.part")
-    with beside.open("wb") as stream:
-        torch.save(state, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(file)

@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from pipelines.training.exported import read_exported
 from pipelines.training.finished import PredictedMask, predict_all
 from pipelines.training.jobs import Job, Reporter, TrainingError
 from pipelines.training.precision import Precision
+from pipelines.training.saved import UnreadableError, first_line, read_saved
 from pipelines.training.student import CLASSES, STAGES, StageName, build_network
 from pipelines.training.student_volumes import Box, Placement, foreground_box
 from pipelines.training.worker import MODEL_FILE
@@ -30,8 +30,8 @@ from pipelines.training.worker import MODEL_FILE
 # Pieces of the coarse result below this share of the largest are noise; adrenals touch kidneys at its resolution.
 _SPECK = 0.02
 
-# What reading a damaged file, or building a network of it, ends in.
-_BROKEN = (OSError, ValueError, KeyError, RuntimeError, EOFError, UnpicklingError)
+# What ends the reading of a model's description, or the building of a network of what was saved.
+_BROKEN = (OSError, ValueError, LookupError, TypeError, RuntimeError)
 
 
 def predict_with_student(job: Job, reporter: Reporter) -> None:
@@ -61,17 +61,20 @@ class _CasePredictor:
         self.device = student.precision.device
 
     def read(self, image: Path, data: bytes) -> tuple[Geometry, NDArray[Any]]:
+        """The file's grid, and its HU in RAS."""
         geometry, image_hu = decode_image(data, str(image))
         if not np.isfinite(image_hu).all():
             raise TrainingError(f"{image}: holds values that are no numbers; repair it or leave it out")
         return geometry, geometry.to_ras(image_hu)
 
     def compute(self, prepared: tuple[Geometry, NDArray[Any]]) -> tuple[Geometry, "Prediction"]:
+        """Both networks, one after the other."""
         geometry, image_hu = prepared
         found = self._student.predict(image_hu, geometry.spacing_ras_mm, with_probability=self._probabilities)
         return geometry, found
 
     def finish(self, computed: tuple[Geometry, "Prediction"]) -> PredictedMask:
+        """Mask and map in the file's own axes, as files."""
         geometry, found = computed
 
         def encoded(array: NDArray[np.uint8]) -> bytes:
@@ -144,7 +147,7 @@ class Student:
                 networks[name].load_state_dict(saved[name]["weights"])
         except _BROKEN as error:
             raise TrainingError(
-                f"{folder}: not a whole student ({part}: {_first_line(error)}); train it again"
+                f"{folder}: not a whole student ({part}: {first_line(error)}); train it again"
             ) from error
         return cls(
             networks,
@@ -221,17 +224,10 @@ def _saved(model: Path) -> tuple[float, str, Mapping[StageName, dict[str, Any]]]
     for name in STAGES:
         file = model / f"{name}.pt"
         try:
-            saved[name] = torch.load(file, map_location="cpu", weights_only=True)
-        except _BROKEN as error:
-            raise TrainingError(
-                f"{model}: not a whole student ({file.name}: {_first_line(error)}); train it again"
-            ) from error
+            saved[name] = read_saved(file)
+        except UnreadableError as error:
+            raise TrainingError(f"{model}: not a whole student ({file.name}: {error}); train it again") from error
     return float(said["margin_mm"]), str(said["weights_hash"]), saved
-
-
-def _first_line(error: Exception) -> str:
-    """Of weights that do not fit torch lists every one, a line each."""
-    return str(error).partition("\n")[0].rstrip(":")
 
 
 def _without_specks(foreground: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,11 +1,11 @@
-"""Fixtures of the training tests: one tiny cohort and one tiny nnU-Net, made once for all test processes of a run.
+"""Fixtures of the training tests: a tiny cohort, nnU-Net and student, made once for all test processes of a run.
 
 And a cohort of ten cases in the catalog, to freeze and export.
 """
 
 import fcntl
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from frozen_cohort import take_in_cohort
 from training_child import run_job
+from two_cubes import cubes, job_in, one_torch_thread, run, write_case
 
 from pipelines.phantom_cohort import write_cohort
 from pipelines.profiles import Profile, parse_profile
 from pipelines.runs import Workbench
+from pipelines.training.jobs import JobCase
 
 TINY_PROFILE = """
 [teacher]
@@ -132,3 +134,35 @@ def trained_teacher(
     work_dir = make_once("teacher", make)
     events = json.loads((work_dir / "events.json").read_text())
     return TrainedTeacher(work_dir, Path(events[-1]["weights"]), tiny_profile, teacher_job, events)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    with one_torch_thread():
+        yield
+
+
+@pytest.fixture(scope="session")
+def cube_cases(make_once: MakeOnce) -> tuple[JobCase, ...]:
+    """Four cases of two cubes to learn from and one to validate on."""
+
+    def make(folder: Path) -> None:
+        made = [write_case(folder, f"C{i}", *cubes(i)) for i in range(5)]
+        (folder / "cases.json").write_text(json.dumps([case.model_dump(mode="json") for case in made]))
+
+    folder = make_once("cubes", make)
+    *train, last = (JobCase(**fields) for fields in json.loads((folder / "cases.json").read_text()))
+    return (*train, last.model_copy(update={"split": "val"}))
+
+
+@pytest.fixture(scope="session")
+def trained_student(cube_cases: tuple[JobCase, ...], make_once: MakeOnce) -> dict[str, Any]:
+    """A student trained without a break: its folder, not to be changed, and its events."""
+    from pipelines.training.student import train_student
+
+    def make(work: Path) -> None:
+        with one_torch_thread():  # as every test that holds its own training against this one
+            (work / "events.json").write_text(json.dumps(run(train_student, job_in(work, cube_cases))))
+
+    work = make_once("student", make)
+    return {"work": work, "events": json.loads((work / "events.json").read_text())}

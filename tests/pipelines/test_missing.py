@@ -1,7 +1,6 @@
 """What the student makes of classes that nobody looked for: values by hand, gradients, flips, both networks."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,7 @@ from pipelines.training.student_transforms import IMAGE, LABEL, MISSING, RandFli
 LIVER, RIGHT_KIDNEY, SPLEEN, RIGHT_ADRENAL, LEFT_ADRENAL, LEFT_KIDNEY, TUMOR = 1, 2, 3, 7, 8, 13, 14
 CPU = Precision(torch.device("cpu"), torch.float32)
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Arrays this small spend their time waiting for the second thread, above all on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def rows(*samples: list[int]) -> torch.Tensor:

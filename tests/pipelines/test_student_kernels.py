@@ -64,6 +64,21 @@ def test_classes_are_decided_the_same_compiled(placed, both_ways):
     assert probability.min() < 0.3
 
 
+@pytest.mark.parametrize("placed", PLACEMENTS)
+def test_exact_probabilities_are_the_softmax_in_single_precision_whatever_the_size(placed, both_ways):
+    """Three classes, of which the first has 0.59999: half precision would take it across the step at 0.6."""
+    logits = torch.zeros((3, *placed.size))
+    logits[0] = np.log(2 * 0.59999 / 0.40001)
+
+    def decide() -> np.ndarray:
+        return placed.decide(logits, np.ones(placed.crop, np.uint8), exact=True)
+
+    for probability in both_ways(decide):
+        assert probability.dtype == np.float32
+        np.testing.assert_allclose(probability, 0.59999, rtol=0, atol=1e-6)
+    assert float(np.float16(0.59999)) > 0.6
+
+
 def test_a_cpu_without_numba_decides_with_torch(monkeypatch):
     placed = PLACEMENTS[0]
     monkeypatch.setattr(student_volumes, "_loaded", lambda: None)
