@@ -38,9 +38,6 @@ def ablation(
     force: ForceOption = False,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap resamples.")] = 0,
     resamples: ResamplesOption = 10_000,
-    include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Also compare on cases that a model was trained on.")
-    ] = False,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
     as_json: JsonOption = False,
@@ -62,7 +59,7 @@ def ablation(
     with workspace_of(context) as ws:
         found = run_ablation(
             ws.bench(jobs=jobs, progress=console_progress()),
-            AblationRequest(tuple(models), query, baseline, protocol, seed, resamples, include_seen, device),
+            AblationRequest(tuple(models), query, baseline, protocol, seed, resamples, device),
         )
     for line in found.noted:
         print(f"note: {line}", file=sys.stderr)

@@ -180,13 +180,6 @@ def test_a_case_that_a_model_was_trained_on_is_left_out_for_all(tried):
     assert "SEEN IN TRAINING: base was trained on 1 of these cases" in markdown(found)
 
 
-def test_seen_cases_are_compared_when_asked_for_and_the_report_says_so(tried):
-    trained_on(tried, "base", 'case = "A"')
-    found = ablation(tried, asked(query=PREDICTED, include_seen=True))
-    assert found.comparison.cases == 3
-    assert found.leaks[0].endswith("THE TABLE COUNTS THEM, and says nothing of unseen cases")
-
-
 def test_a_case_whose_patient_was_trained_on_is_left_out_too(tried):
     with tried.catalog.writing() as session:
         session.execute(update(Case).where(Case.name.in_(["A", "B"])).values(patient="P1"))
