@@ -12,7 +12,7 @@ from curation.errors import UsageError
 from curation.labels import BY_ID, CLASS_IDS, ORGAN_IDS
 from curation.metrics import PROTOCOLS
 from db import queries
-from db.queries import EvaluationRow, PredictionCost
+from db.queries import EvaluationRow
 from pipelines.efficiency import Efficiency, efficiency
 from pipelines.runs import Workbench
 
@@ -171,7 +171,7 @@ def compare(
         resamples,
         seed,
         left_out,
-        {name: efficiency(_costs(of)) for name, of in scores.items()},
+        {name: efficiency(of) for name, of in scores.items()},
         scores,
     )
 
@@ -191,12 +191,6 @@ def _common_cases(rows: Mapping[str, list[EvaluationRow]]) -> tuple[set[int], tu
         else:
             common.add(case_id)
     return common, tuple(left_out)
-
-
-def _costs(rows: Sequence[EvaluationRow]) -> list[PredictionCost]:
-    """One per case: the rows of a case's classes all say the same."""
-    by_case = {row.case_id: row for row in rows}
-    return [PredictionCost(r.seconds, r.peak_memory_mb, r.memory_area_mb_s) for r in by_case.values()]
 
 
 def _rows(
