@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.common import DeviceOption, JobsOption, JsonOption, print_json, workspace_of
+from app.cli.common import DeviceOption, JobsOption, JsonOption, print_json, print_problems, workspace_of
 from app.cli.ledger import ForceOption
 from app.cli.model_books import ResamplesOption
 from app.cli.score_text import comparison_json, print_titled
@@ -61,10 +61,7 @@ def ablation(
             ws.bench(jobs=jobs, progress=console_progress()),
             AblationRequest(tuple(models), query, baseline, protocol, seed, resamples, device),
         )
-    for line in found.noted:
-        print(f"note: {line}", file=sys.stderr)
-    for line in found.refused:
-        print(f"refused: {line}", file=sys.stderr)
+    print_problems(found.noted, found.refused)
     for line in found.leaks:
         print(f"SEEN IN TRAINING: {line}", file=sys.stderr)
     for line in found.doubts:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pipelines.runs import Outcome
 
 SCHEMA = 1
+# Exit code: something is not what the catalog says.
+DAMAGED = 4
 
 JsonOption = Annotated[bool, typer.Option("--json", help='Print one JSON object with "schema": 1.')]
 JobsOption = Annotated[
@@ -92,14 +94,19 @@ def print_table(
         print(line(row))
 
 
+def print_problems(noted: Iterable[str], refused: Iterable[str]) -> None:
+    """Say on stderr what a stage noted and refused."""
+    for line in noted:
+        print(f"note: {line}", file=sys.stderr)
+    for line in refused:
+        print(f"refused: {line}", file=sys.stderr)
+
+
 def finish(
     outcome: "Outcome", title: str, as_json: bool, more: Mapping[str, Any] | None = None
 ) -> None:
     """Print what a stage did; refused cases go to stderr and make the exit code 1. `more` goes into the JSON."""
-    for line in outcome.noted:
-        print(f"note: {line}", file=sys.stderr)
-    for line in outcome.refused:
-        print(f"refused: {line}", file=sys.stderr)
+    print_problems(outcome.noted, outcome.refused)
     if as_json:
         print_json(
             {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.common import JsonOption, print_json, warn_of_taints, workspace_of
+from app.cli.common import JsonOption, print_json, print_problems, warn_of_taints, workspace_of
 
 if TYPE_CHECKING:
     from pipelines.predict import Wanted
@@ -83,10 +83,7 @@ def predict_image_files(
 
 def _finish_files(outcome: "FilesOutcome", title: str, as_json: bool) -> None:
     """As `finish` does for a stage that has a run in the catalog."""
-    for line in outcome.noted:
-        print(f"note: {line}", file=sys.stderr)
-    for line in outcome.refused:
-        print(f"refused: {line}", file=sys.stderr)
+    print_problems(outcome.noted, outcome.refused)
     if as_json:
         print_json(
             {

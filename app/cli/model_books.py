@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.common import JsonOption, print_json, print_table, workspace_of
+from app.cli.common import DAMAGED, JsonOption, print_json, print_table, workspace_of
 from app.cli.image_files import export_model
 from app.cli.score_text import comparison_json, print_comparison, print_efficiency, print_means
 
 if TYPE_CHECKING:
     from pipelines.model_page import ModelPage
 
-# As `verify`: something is not what the catalog says.
-DAMAGED = 4
 BLOCKS = "▁▂▃▄▅▆▇█"
 ResamplesOption = Annotated[
     int, typer.Option(min=0, help="Bootstrap resamples of the intervals; 0 for no intervals.")
