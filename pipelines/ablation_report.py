@@ -19,9 +19,8 @@ from pipelines.score_tables import (
     MEANS,
     NOTHING,
     Table,
+    comparison_tables,
     difference_tables,
-    efficiency_table,
-    means_table,
 )
 from pipelines.whole_files import write_whole
 
@@ -93,13 +92,7 @@ def models_table(found: Ablation) -> Table:
 
 def tables(found: Ablation) -> list[Table]:
     """All tables of a report, in its order."""
-    efficiency = efficiency_table(found.comparison)
-    return [
-        means_table(found.comparison),
-        *difference_tables(found.comparison),
-        *([efficiency] if efficiency else []),
-        models_table(found),
-    ]
+    return [*comparison_tables(found.comparison), models_table(found)]
 
 
 def warnings(found: Ablation) -> list[str]:

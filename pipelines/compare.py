@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,14 +39,7 @@ class MeanScore:
 
     @property
     def text(self) -> str:
-        """As the paper prints it: percent, DSC / NSD."""
-        if math.isnan(self.dsc):
-            return "–"
-        return f"{100 * self.dsc:.2f} / {100 * self.nsd:.2f}"
-
-    @property
-    def spread_text(self) -> str:
-        """The same with standard deviations."""
+        """As the paper prints it, with standard deviations: percent, DSC / NSD."""
         if math.isnan(self.dsc):
             return "–"
         return " / ".join(
@@ -69,7 +62,7 @@ class ComparedRow:
 
     label: str
     values: dict[str, MeanScore]
-    differences: dict[str, Difference] = field(default_factory=dict)
+    differences: dict[str, Difference]
 
     @property
     def n(self) -> int:
@@ -103,13 +96,13 @@ class Comparison:
 
     cases: int
     rows: list[ComparedRow]
-    protocol: str = "flare23"
-    baseline: str = ""
-    resamples: int = 0
-    seed: int = 0
-    left_out: tuple[LeftOut, ...] = ()
-    efficiency: dict[str, Efficiency] = field(default_factory=dict)
-    scores: dict[str, list[EvaluationRow]] = field(default_factory=dict)
+    protocol: str
+    baseline: str
+    resamples: int
+    seed: int
+    left_out: tuple[LeftOut, ...]
+    efficiency: dict[str, Efficiency]
+    scores: dict[str, list[EvaluationRow]]
 
     @property
     def models(self) -> list[str]:
@@ -164,15 +157,15 @@ def compare(
         )
     scores = {name: [row for row in of if row.case_id in common] for name, of in rows.items()}
     return Comparison(
-        len(common),
-        _rows(scores, sorted(common), baseline, resamples, seed),
-        protocol,
-        baseline,
-        resamples,
-        seed,
-        left_out,
-        {name: efficiency(of) for name, of in scores.items()},
-        scores,
+        cases=len(common),
+        rows=_rows(scores, sorted(common), baseline, resamples, seed),
+        protocol=protocol,
+        baseline=baseline,
+        resamples=resamples,
+        seed=seed,
+        left_out=left_out,
+        efficiency={name: efficiency(of) for name, of in scores.items()},
+        scores=scores,
     )
 
 

@@ -9,7 +9,7 @@ import typer
 from app.cli.common import DeviceOption, JobsOption, JsonOption, print_json, print_problems, workspace_of
 from app.cli.ledger import ForceOption
 from app.cli.model_books import ResamplesOption
-from app.cli.score_text import comparison_json, print_titled
+from app.cli.score_text import comparison_json, print_tables
 
 if TYPE_CHECKING:
     from pipelines.ablation import Ablation
@@ -103,9 +103,5 @@ def _json(found: "Ablation") -> dict[str, Any]:
 def _print(found: "Ablation") -> None:
     from pipelines.ablation_report import summary, tables
 
-    print(summary(found))
-    for table in tables(found):
-        print()
-        print_titled(table)
-    for one in found.comparison.left_out:
-        print(f"left out: {one.case}: {one.reason}")
+    print(f"{summary(found)}\n")
+    print_tables(tables(found), found.comparison)

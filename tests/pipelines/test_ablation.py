@@ -113,7 +113,7 @@ def test_what_is_not_scored_is_scored_first_and_compared_on_the_cases_of_all(ben
     row = row_of(found, "Liver")
     assert row.values["base"].dsc == pytest.approx((0.6667 + 0.6667 + 1) / 3)
     assert row.values["base"].dsc_std == pytest.approx(0.3333 * 2**0.5 / 3)  # of p = 1/3: sqrt(2)/3 of the step
-    assert row.values["better"].spread_text == "100.00 ± 0.00 / 100.00 ± 0.00"
+    assert row.values["better"].text == "100.00 ± 0.00 / 100.00 ± 0.00"
 
 
 def test_the_interval_is_that_of_all_27_resamples(tried):
@@ -130,7 +130,7 @@ def test_the_organ_mean_is_over_the_class_means(tried):
     assert row_of(found, "Organ mean").values["base"].dsc == pytest.approx((0.77780 + 12) / 13, abs=1e-5)
     known = ablation(tried, asked(protocol="known"))
     assert row_of(known, "Organ mean").values["base"].dsc == pytest.approx(0.77780, abs=1e-5)
-    assert row_of(known, "Spleen").values["base"].spread_text == "–"
+    assert row_of(known, "Spleen").values["base"].text == "–"
 
 
 def test_a_second_call_scores_nothing_again(tried):
