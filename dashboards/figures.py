@@ -7,10 +7,10 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from curation.labels import BY_NAME, CLASS_NAMES, CLASSES
+from curation.labels import CLASS_NAMES, CLASSES
 from curation.status import Origin, Status
 from db.queries import EvaluationRow
-from pipelines.compare import MODEL_COLORS
+from pipelines.score_figures import add_scores, model_color
 
 ClassCounts = Mapping[str, Mapping[str, int]]
 
@@ -185,7 +185,7 @@ def curves_figure(curves: Sequence[Mapping[str, Any]]) -> go.Figure:
     for number, (name, (epochs, values)) in enumerate(lines.items()):
         figure.add_scatter(
             x=epochs, y=values, name=name.replace("_", " "), mode="lines" if len(epochs) > 1 else "markers",
-            line={"color": MODEL_COLORS[number % len(MODEL_COLORS)], "width": 2},
+            line={"color": model_color(number), "width": 2},
             row=1, col=1 if "loss" in name else 2,
         )  # fmt: skip
     figure.update_xaxes(title="Epoch", gridcolor=_GRID)
@@ -204,19 +204,7 @@ def scores_figure(rows: Sequence[EvaluationRow], models: Sequence[str], metric: 
     """
     figure = go.Figure()
     for number, model in enumerate(models):
-        mine = [row for row in rows if row.model == model]
-        figure.add_box(
-            x=[BY_NAME[row.class_name].title for row in mine],
-            y=[100 * getattr(row, metric) for row in mine],
-            text=[row.case for row in mine],
-            name=model,
-            marker={"color": MODEL_COLORS[number % len(MODEL_COLORS)], "size": 4},
-            line={"width": 1.4},
-            boxpoints="all",
-            jitter=0.3,
-            pointpos=0,
-            hovertemplate="%{text}: %{y:.2f} %<extra>" + model.replace("<", "‹") + "</extra>",
-        )
+        add_scores(figure, number, model, [row for row in rows if row.model == model], metric)
     figure.update_xaxes(
         categoryorder="array", categoryarray=[c.title for c in CLASSES], tickangle=-35, showgrid=False
     )

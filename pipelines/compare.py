@@ -16,8 +16,7 @@ from db.queries import EvaluationRow
 from pipelines.efficiency import Efficiency, efficiency
 from pipelines.runs import Workbench
 
-# One per model, by lightness as well as hue; none is a class's color.
-MODEL_COLORS = ("#90a0a8", "#2a8ca3", "#c98a2b", "#5b6ee1", "#4d7c4a", "#a4507a")
+METRICS = ("dsc", "nsd")
 ORGAN_MEAN, MEAN_OF_ALL = "Organ mean", "Mean of all"
 _COLUMN = {class_id: i for i, class_id in enumerate(CLASS_IDS)}
 # Columns of an array of scores, and how the means over them are called.
@@ -190,7 +189,7 @@ def _rows(
     scores: Mapping[str, list[EvaluationRow]], cases: list[int], baseline: str, resamples: int, seed: int
 ) -> list[ComparedRow]:
     arrays = {
-        name: {metric: _array(of, cases, metric) for metric in ("dsc", "nsd")} for name, of in scores.items()
+        name: {metric: _array(of, cases, metric) for metric in METRICS} for name, of in scores.items()
     }
     # A class counts in a case where all models have it; from one reference they all have the same.
     known = np.logical_and.reduce([~np.isnan(of["dsc"]) for of in arrays.values()])
@@ -207,7 +206,7 @@ def _rows(
                         of[metric], arrays[baseline][metric], tuple(_GROUPS.values()),
                         resamples=resamples, seed=seed,
                     )
-                    for metric in ("dsc", "nsd")
+                    for metric in METRICS
                 ),
                 strict=True,
             )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from curation.bootstrap import LEVEL, Interval
-from pipelines.compare import MEAN_OF_ALL, ORGAN_MEAN, Comparison
+from pipelines.compare import MEAN_OF_ALL, METRICS, ORGAN_MEAN, Comparison
 from pipelines.efficiency import TOLERANCE_MB, TOLERANCE_S, Spent
 
 NOTHING = "–"
@@ -62,7 +62,7 @@ def difference_tables(comparison: Comparison) -> list[Table]:
             ),
             (1,),
         )
-        for metric in ("dsc", "nsd")
+        for metric in METRICS
     ]
 
 
