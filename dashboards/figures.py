@@ -1,6 +1,5 @@
 """The dashboard's charts: numbers in, Plotly figures out. Color says which class, pattern says who drew it."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from plotly.subplots import make_subplots
 from curation.labels import CLASS_NAMES, CLASSES
 from curation.status import Origin, Status
 from db.queries import EvaluationRow
+from pipelines.curves import curve_series
 from pipelines.score_figures import add_scores, model_color
 
 ClassCounts = Mapping[str, Mapping[str, int]]
@@ -173,16 +173,7 @@ def curves_figure(curves: Sequence[Mapping[str, Any]]) -> go.Figure:
             and `stage` where a training has several. Mappings of further figures are left out.
     """
     figure = make_subplots(cols=2, subplot_titles=("Loss", "Validation score"), horizontal_spacing=0.08)
-    lines: dict[str, tuple[list[float], list[float]]] = {}
-    for point in curves:
-        for key, value in point.items():
-            if key in {"epoch", "stage", "step"} or not isinstance(value, int | float) or math.isnan(value):
-                continue
-            name = f"{point['stage']} {key}" if "stage" in point else key
-            epochs, values = lines.setdefault(name, ([], []))
-            epochs.append(point["epoch"])
-            values.append(value)
-    for number, (name, (epochs, values)) in enumerate(lines.items()):
+    for number, (name, (epochs, values)) in enumerate(curve_series(curves).items()):
         figure.add_scatter(
             x=epochs, y=values, name=name.replace("_", " "), mode="lines" if len(epochs) > 1 else "markers",
             line={"color": model_color(number), "width": 2},

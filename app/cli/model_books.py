@@ -1,6 +1,5 @@
 """Commands on registered models: list them, show one, compare how they scored."""
 
-import math
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -267,16 +266,13 @@ def _figure(value: Any) -> str:
 
 def curve_lines(curves: Sequence[dict[str, Any]]) -> list[str]:
     """A sparkline per figure and stage, with its first and last value; per class they are in --json alone."""
-    series: dict[str, list[float]] = {}
-    for point in curves:
-        stage = f"{point['stage']} " if "stage" in point else ""
-        for key, value in point.items():
-            if key not in {"epoch", "step"} and isinstance(value, int | float) and math.isfinite(value):
-                series.setdefault(f"{stage}{key}", []).append(float(value))
+    from pipelines.curves import curve_series
+
+    series = curve_series(curves)
     width = max(map(len, series), default=0)
     return [
         f"{name.ljust(width)}  {sparkline(values)}  {values[0]:.4g} → {values[-1]:.4g} ({_points(len(values))})"
-        for name, values in series.items()
+        for name, (_, values) in series.items()
     ]
 
 
