@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.common import DAMAGED, JsonOption, print_json, print_table, workspace_of
+from app.cli.datasets import version_json
 from app.cli.image_files import export_model
 from app.cli.score_text import comparison_json, print_comparison, print_efficiency, print_means
 
@@ -136,15 +137,7 @@ def _page_json(page: "ModelPage", verified: bool) -> dict[str, Any]:
         "created_at": model.created_at.isoformat(),
         "dataset": None
         if dataset is None
-        else {
-            "dataset": dataset.address,
-            "manifest_hash": dataset.manifest_hash,
-            "query": dataset.query,
-            "members": dataset.members,
-            "train": dataset.members - dataset.val,
-            "val": dataset.val,
-            "purged": dataset.purged,
-        },
+        else version_json(dataset) | {"train": dataset.members - dataset.val, "val": dataset.val},
         "origins": list(model.origins or ()),
         "profile": model.profile,
         "seed": model.seed,
