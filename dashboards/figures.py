@@ -1,16 +1,16 @@
 """The dashboard's charts: numbers in, Plotly figures out. Color says which class, pattern says who drew it."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from curation.labels import BY_NAME, CLASS_NAMES, CLASSES
+from curation.labels import CLASS_NAMES, CLASSES
 from curation.status import Origin, Status
 from db.queries import EvaluationRow
-from pipelines.compare import MODEL_COLORS
+from pipelines.curves import curve_series
+from pipelines.score_figures import add_scores, model_color
 
 ClassCounts = Mapping[str, Mapping[str, int]]
 
@@ -173,19 +173,10 @@ def curves_figure(curves: Sequence[Mapping[str, Any]]) -> go.Figure:
             and `stage` where a training has several. Mappings of further figures are left out.
     """
     figure = make_subplots(cols=2, subplot_titles=("Loss", "Validation score"), horizontal_spacing=0.08)
-    lines: dict[str, tuple[list[float], list[float]]] = {}
-    for point in curves:
-        for key, value in point.items():
-            if key in {"epoch", "stage", "step"} or not isinstance(value, int | float) or math.isnan(value):
-                continue
-            name = f"{point['stage']} {key}" if "stage" in point else key
-            epochs, values = lines.setdefault(name, ([], []))
-            epochs.append(point["epoch"])
-            values.append(value)
-    for number, (name, (epochs, values)) in enumerate(lines.items()):
+    for number, (name, (epochs, values)) in enumerate(curve_series(curves).items()):
         figure.add_scatter(
             x=epochs, y=values, name=name.replace("_", " "), mode="lines" if len(epochs) > 1 else "markers",
-            line={"color": MODEL_COLORS[number % len(MODEL_COLORS)], "width": 2},
+            line={"color": model_color(number), "width": 2},
             row=1, col=1 if "loss" in name else 2,
         )  # fmt: skip
     figure.update_xaxes(title="Epoch", gridcolor=_GRID)
@@ -204,19 +195,7 @@ def scores_figure(rows: Sequence[EvaluationRow], models: Sequence[str], metric: 
     """
     figure = go.Figure()
     for number, model in enumerate(models):
-        mine = [row for row in rows if row.model == model]
-        figure.add_box(
-            x=[BY_NAME[row.class_name].title for row in mine],
-            y=[100 * getattr(row, metric) for row in mine],
-            text=[row.case for row in mine],
-            name=model,
-            marker={"color": MODEL_COLORS[number % len(MODEL_COLORS)], "size": 4},
-            line={"width": 1.4},
-            boxpoints="all",
-            jitter=0.3,
-            pointpos=0,
-            hovertemplate="%{text}: %{y:.2f} %<extra>" + model.replace("<", "‹") + "</extra>",
-        )
+        add_scores(figure, number, model, [row for row in rows if row.model == model], metric)
     figure.update_xaxes(
         categoryorder="array", categoryarray=[c.title for c in CLASSES], tickangle=-35, showgrid=False
     )

@@ -15,7 +15,10 @@ from db.standing import is_retracted
 
 @dataclass(frozen=True)
 class OfferedPrediction:
-    """One prediction: its stored mask and map of probabilities, and what it was made on and with."""
+    """One prediction: its stored mask and map of probabilities, what it was made on and with, and what it took.
+
+    `seconds` is wall time, `memory_area_mb_s` the area under the memory-time curve; None where nobody measured it.
+    """
 
     id: int
     case_id: int
@@ -24,6 +27,9 @@ class OfferedPrediction:
     probability_hash: str | None
     image_hash: str | None
     settings: dict[str, Any]
+    seconds: float | None
+    peak_memory_mb: float | None
+    memory_area_mb_s: float | None
 
 
 def newest_predictions(session: Session, model_id: int) -> dict[int, OfferedPrediction]:
@@ -42,6 +48,7 @@ def _newest() -> Select[*tuple[Any, ...]]:
     return select(
         Prediction.id, Prediction.case_id, Prediction.incoming_hash, Prediction.file_hash,
         Prediction.probability_hash, Prediction.image_hash, Prediction.settings,
+        Prediction.seconds, Prediction.peak_memory_mb, Prediction.memory_area_mb_s,
     ).where(Prediction.id.in_(newest))  # fmt: skip
 
 

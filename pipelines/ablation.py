@@ -19,7 +19,7 @@ class AblationRequest:
     """Which models, the columns of the table in this order, on the cases of which query.
 
     `baseline` is the model that differences are from, default the first; if it is none of `models` it is put
-    before them. `include_seen`: also compare on cases that a model was trained on.
+    before them.
     """
 
     models: tuple[str, ...]
@@ -28,7 +28,6 @@ class AblationRequest:
     protocol: str = "flare23"
     seed: int = 0
     resamples: int = RESAMPLES
-    include_seen: bool = False
     device: str = "auto"
 
 
@@ -40,7 +39,7 @@ class Ablation:
         query: As it was asked, saved queries spelled out.
         comparison: Table, differences and efficiency; `left_out` says which of the queried cases are not in it.
         models: The models and what they were trained on, in the table's order.
-        leaks: Sentences on cases that a model has seen; with `include_seen` they are in the table.
+        leaks: Sentences on cases that a model has seen.
         doubts: Sentences on what else makes the comparison unequal.
         refused: Lines on cases that could not be predicted or scored.
         noted: Lines on cases that had nothing to be scored.
@@ -82,8 +81,8 @@ def ablation(bench: Workbench, request: AblationRequest) -> Ablation:
             if case.case_id not in known
         ]
         met = seen(session, models, cases)
-    kept = cases if request.include_seen else _unseen(query, cases, met)
-    left_out += [] if request.include_seen else _why_seen(met)
+    kept = _unseen(query, cases, met)
+    left_out += _why_seen(met)
     refused: list[str] = []
     noted: list[str] = []
     for name in names:
@@ -97,16 +96,11 @@ def ablation(bench: Workbench, request: AblationRequest) -> Ablation:
         resamples=request.resamples, seed=request.seed,
     )  # fmt: skip
     everything = sorted([*left_out, *comparison.left_out], key=lambda one: one.case)
-    end = (
-        "THE TABLE COUNTS THEM, and says nothing of unseen cases"
-        if request.include_seen
-        else "they are left out for all models"
-    )
     return Ablation(
         query=query,
         comparison=replace(comparison, left_out=tuple(everything)),
         models=tuple(models),
-        leaks=tuple(seen_lines(met, end)),
+        leaks=tuple(seen_lines(met, "they are left out for all models")),
         doubts=tuple(doubts(models, kept)),
         refused=tuple(refused),
         noted=tuple(noted),
@@ -134,7 +128,7 @@ def _unseen(query: str, cases: Sequence[CaseFile], met: Sequence[Seen]) -> list[
     if not unseen:
         raise UsageError(
             f"all {len(cases)} cases of '{query}' were seen in training (e.g. {met[0].case.address}: "
-            f"{met[0].reason}); ask for others, or say --include-seen and read no more into it than that"
+            f"{met[0].reason}); ask for others"
         )
     return unseen
 

@@ -6,31 +6,17 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from curation.bootstrap import LEVEL, Interval
 from curation.errors import UsageError
-from curation.labels import BY_ID, CLASSES
 from curation.one_line import one_line
 from db.models import Split
 from pipelines.ablation import Ablation
-from pipelines.compare import MODEL_COLORS, Comparison
-from pipelines.score_tables import (
-    MEANS,
-    NOTHING,
-    Table,
-    difference_tables,
-    efficiency_table,
-    means_table,
-)
+from pipelines.compare import METRICS, Comparison
+from pipelines.score_tables import MEANS, NOTHING, Table, comparison_tables, difference_tables
 from pipelines.whole_files import write_whole
 
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
 NAMES = ("ablation.md", "ablation.csv", "ablation_cases.csv", "ablation.html")
-METRICS = ("dsc", "nsd")
-_GRID = "rgba(125, 139, 146, 0.25)"
 
 
 def write_report(found: Ablation, folder: Path, *, replace: bool = False) -> list[Path]:
@@ -93,13 +79,7 @@ def models_table(found: Ablation) -> Table:
 
 def tables(found: Ablation) -> list[Table]:
     """All tables of a report, in its order."""
-    efficiency = efficiency_table(found.comparison)
-    return [
-        means_table(found.comparison),
-        *difference_tables(found.comparison),
-        *([efficiency] if efficiency else []),
-        models_table(found),
-    ]
+    return [*comparison_tables(found.comparison), models_table(found)]
 
 
 def warnings(found: Ablation) -> list[str]:
@@ -196,6 +176,9 @@ def _number(value: float) -> str:
 
 def html_page(found: Ablation) -> str:
     """The report as one HTML file, Plotly within."""
+    # Plotly takes a second to come, and the other files need none.
+    from pipelines.score_figures import differences_figure, scores_figure
+
     comparison = found.comparison
     figures = [("Scores per class, every case a point", scores_figure(comparison))]
     if difference_tables(comparison):
@@ -251,93 +234,3 @@ def _html_table(table: Table) -> str:
         f'<h2>{html.escape(table.title)}</h2><div class="wide"><table>'
         f"<thead><tr>{row(table.columns, 'th')}</tr></thead><tbody>{body}</tbody></table></div>"
     )
-
-
-def scores_figure(comparison: Comparison) -> "go.Figure":
-    """Box plots of DSC and NSD per class, a box per model."""
-    from plotly.subplots import make_subplots
-
-    figure = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.05)
-    for number, (model, rows) in enumerate(comparison.scores.items()):
-        for at, metric in enumerate(METRICS, 1):
-            figure.add_box(
-                x=[BY_ID[row.class_id].title for row in rows],
-                y=[100 * getattr(row, metric) for row in rows],
-                text=[row.case for row in rows],
-                name=_label(model), legendgroup=str(number), offsetgroup=str(number), showlegend=at == 1,
-                marker={"color": _color(number), "size": 4}, line={"width": 1.4},
-                boxpoints="all", jitter=0.3, pointpos=0,
-                hovertemplate="%{text}: %{y:.2f} %<extra>" + _label(model) + "</extra>",
-                row=at, col=1,
-            )  # fmt: skip
-    for at, metric in enumerate(METRICS, 1):
-        figure.update_yaxes(title=f"{metric.upper()} (%)", range=[-3, 103], gridcolor=_GRID, row=at, col=1)
-    figure.update_xaxes(categoryorder="array", categoryarray=[c.title for c in CLASSES], showgrid=False)
-    figure.update_xaxes(tickangle=-35, row=2, col=1)
-    return _laid_out(figure, 760, boxmode="group", boxgap=0.25)
-
-
-def differences_figure(comparison: Comparison) -> "go.Figure":
-    """Differences from the baseline with their intervals: a row per class, a mark per model, DSC beside NSD."""
-    from plotly.subplots import make_subplots
-
-    figure = make_subplots(
-        cols=2, shared_yaxes=True, horizontal_spacing=0.03,
-        subplot_titles=[f"{metric.upper()}, percentage points" for metric in METRICS],
-    )  # fmt: skip
-    others = [model for model in comparison.models if model != comparison.baseline]
-    colors = {model: _color(number) for number, model in enumerate(comparison.models)}
-    # Rows from above; the models of a row side by side within it.
-    places = {row.label: -float(i) for i, row in enumerate(comparison.rows)}
-    for number, model in enumerate(others):
-        shift = 0.6 * ((number + 0.5) / len(others) - 0.5)
-        for at, metric in enumerate(METRICS, 1):
-            shown = [
-                (row.label, getattr(row.differences[model], metric))
-                for row in comparison.rows
-                if not math.isnan(getattr(row.differences[model], metric).difference)
-            ]
-            figure.add_scatter(
-                x=[100 * one.difference for _, one in shown],
-                y=[places[label] - shift for label, _ in shown],
-                error_x={
-                    "type": "data", "symmetric": False, "thickness": 2, "width": 4,
-                    "array": [_reach(one.high - one.difference) for _, one in shown],
-                    "arrayminus": [_reach(one.difference - one.low) for _, one in shown],
-                },
-                text=[label for label, _ in shown],
-                customdata=[[100 * one.low, 100 * one.high] for _, one in shown],
-                name=_label(model), legendgroup=model, showlegend=at == 1,
-                mode="markers", marker={"color": colors[model], "size": 8},
-                hovertemplate="%{text}: %{x:+.2f} [%{customdata[0]:+.2f}, %{customdata[1]:+.2f}]<extra>"
-                + _label(model) + "</extra>",
-                row=1, col=at,
-            )  # fmt: skip
-    figure.add_vline(x=0, line={"color": "#1d2429", "width": 1, "dash": "dot"})
-    figure.add_hline(y=max(places[label] for label in MEANS) + 0.5, line={"color": "#7d8b92", "width": 1})
-    figure.update_xaxes(gridcolor=_GRID, zeroline=False)
-    figure.update_yaxes(
-        tickvals=list(places.values()), ticktext=list(places), range=[-len(places) + 0.4, 0.6], showgrid=False,
-        zeroline=False, ticks="outside", ticklen=6, tickcolor="rgba(0, 0, 0, 0)",
-    )  # fmt: skip
-    return _laid_out(figure, 120 + 34 * len(places))
-
-
-def _reach(share: float) -> float:
-    return 0.0 if math.isnan(share) else max(0.0, 100 * share)
-
-
-def _color(number: int) -> str:
-    return MODEL_COLORS[number % len(MODEL_COLORS)]
-
-
-def _label(model: str) -> str:
-    # Plotly takes a "<" in names for markup.
-    return model.replace("<", "‹")
-
-
-def _laid_out(figure: "go.Figure", height: int, **layout: Any) -> "go.Figure":
-    return figure.update_layout(
-        height=height, margin={"l": 8, "r": 8, "t": 70, "b": 8}, paper_bgcolor="#fff", plot_bgcolor="#fff",
-        legend={"orientation": "h", "x": 0, "y": 1.04, "yanchor": "bottom"}, **layout,
-    )  # fmt: skip

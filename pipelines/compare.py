@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,11 @@ from curation.errors import UsageError
 from curation.labels import BY_ID, CLASS_IDS, ORGAN_IDS
 from curation.metrics import PROTOCOLS
 from db import queries
-from db.queries import EvaluationRow, PredictionCost
+from db.queries import EvaluationRow
 from pipelines.efficiency import Efficiency, efficiency
 from pipelines.runs import Workbench
 
-# One per model, by lightness as well as hue; none is a class's color.
-MODEL_COLORS = ("#90a0a8", "#2a8ca3", "#c98a2b", "#5b6ee1", "#4d7c4a", "#a4507a")
+METRICS = ("dsc", "nsd")
 ORGAN_MEAN, MEAN_OF_ALL = "Organ mean", "Mean of all"
 _COLUMN = {class_id: i for i, class_id in enumerate(CLASS_IDS)}
 # Columns of an array of scores, and how the means over them are called.
@@ -39,14 +38,7 @@ class MeanScore:
 
     @property
     def text(self) -> str:
-        """As the paper prints it: percent, DSC / NSD."""
-        if math.isnan(self.dsc):
-            return "–"
-        return f"{100 * self.dsc:.2f} / {100 * self.nsd:.2f}"
-
-    @property
-    def spread_text(self) -> str:
-        """The same with standard deviations."""
+        """As the paper prints it, with standard deviations: percent, DSC / NSD."""
         if math.isnan(self.dsc):
             return "–"
         return " / ".join(
@@ -69,7 +61,7 @@ class ComparedRow:
 
     label: str
     values: dict[str, MeanScore]
-    differences: dict[str, Difference] = field(default_factory=dict)
+    differences: dict[str, Difference]
 
     @property
     def n(self) -> int:
@@ -103,13 +95,13 @@ class Comparison:
 
     cases: int
     rows: list[ComparedRow]
-    protocol: str = "flare23"
-    baseline: str = ""
-    resamples: int = 0
-    seed: int = 0
-    left_out: tuple[LeftOut, ...] = ()
-    efficiency: dict[str, Efficiency] = field(default_factory=dict)
-    scores: dict[str, list[EvaluationRow]] = field(default_factory=dict)
+    protocol: str
+    baseline: str
+    resamples: int
+    seed: int
+    left_out: tuple[LeftOut, ...]
+    efficiency: dict[str, Efficiency]
+    scores: dict[str, list[EvaluationRow]]
 
     @property
     def models(self) -> list[str]:
@@ -164,15 +156,15 @@ def compare(
         )
     scores = {name: [row for row in of if row.case_id in common] for name, of in rows.items()}
     return Comparison(
-        len(common),
-        _rows(scores, sorted(common), baseline, resamples, seed),
-        protocol,
-        baseline,
-        resamples,
-        seed,
-        left_out,
-        {name: efficiency(_costs(of)) for name, of in scores.items()},
-        scores,
+        cases=len(common),
+        rows=_rows(scores, sorted(common), baseline, resamples, seed),
+        protocol=protocol,
+        baseline=baseline,
+        resamples=resamples,
+        seed=seed,
+        left_out=left_out,
+        efficiency={name: efficiency(of) for name, of in scores.items()},
+        scores=scores,
     )
 
 
@@ -193,17 +185,11 @@ def _common_cases(rows: Mapping[str, list[EvaluationRow]]) -> tuple[set[int], tu
     return common, tuple(left_out)
 
 
-def _costs(rows: Sequence[EvaluationRow]) -> list[PredictionCost]:
-    """One per case: the rows of a case's classes all say the same."""
-    by_case = {row.case_id: row for row in rows}
-    return [PredictionCost(r.seconds, r.peak_memory_mb, r.memory_area_mb_s) for r in by_case.values()]
-
-
 def _rows(
     scores: Mapping[str, list[EvaluationRow]], cases: list[int], baseline: str, resamples: int, seed: int
 ) -> list[ComparedRow]:
     arrays = {
-        name: {metric: _array(of, cases, metric) for metric in ("dsc", "nsd")} for name, of in scores.items()
+        name: {metric: _array(of, cases, metric) for metric in METRICS} for name, of in scores.items()
     }
     # A class counts in a case where all models have it; from one reference they all have the same.
     known = np.logical_and.reduce([~np.isnan(of["dsc"]) for of in arrays.values()])
@@ -220,7 +206,7 @@ def _rows(
                         of[metric], arrays[baseline][metric], tuple(_GROUPS.values()),
                         resamples=resamples, seed=seed,
                     )
-                    for metric in ("dsc", "nsd")
+                    for metric in METRICS
                 ),
                 strict=True,
             )

@@ -1,9 +1,9 @@
 """What predicting took, as Table 6 of the paper gives it: time, peak memory, area under the memory-time curve."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from db.queries import PredictionCost
+from db.queries import EvaluationRow
 
 # FLARE23 counts no time up to 15 s and no GPU memory up to 4 GB. Memory here is MB of 2**20 bytes.
 TOLERANCE_S = 15.0
@@ -33,9 +33,10 @@ class Efficiency:
     memory_area_mb_s: Spent | None
 
 
-def efficiency(costs: Iterable[PredictionCost]) -> Efficiency:
-    """Sum up what the predictions of some cases took."""
-    rows = list(costs)
+def efficiency(scores: Sequence[EvaluationRow]) -> Efficiency:
+    """Sum up what a model's predictions of the scored cases took."""
+    # One per case: the rows of a case's classes all say the same.
+    rows = {row.case_id: row for row in scores}.values()
     return Efficiency(
         _spent([row.seconds for row in rows], TOLERANCE_S),
         _spent([row.peak_memory_mb for row in rows], TOLERANCE_MB),

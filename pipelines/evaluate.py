@@ -11,7 +11,6 @@ from db import case_files, offers, queries, writes
 from db.case_files import CaseFile
 from db.models import ModelKind
 from db.offers import OfferedPrediction
-from db.queries import PredictionCost
 from db.store import Store
 from db.writes import NewEvaluation
 from pipelines.compare import Comparison, compare
@@ -25,7 +24,6 @@ IMPLEMENTATION = "maskledger curation.metrics"
 class _Job:
     case: CaseFile
     prediction: OfferedPrediction
-    cost: PredictionCost
     store: Store
 
 
@@ -106,12 +104,10 @@ def evaluate_cases(
             predict_cases(bench, booking, trained_model(bench, model), list(cases), device)
         with bench.catalog.reading() as session:
             offered = offers.newest_predictions(session, row.id)
-            costs = queries.prediction_costs(session, [o.id for o in offered.values()])
         jobs = []
         for case in cases:
             if case.case_id in offered:
-                prediction = offered[case.case_id]
-                jobs.append(_Job(case, prediction, costs[prediction.id], bench.store))
+                jobs.append(_Job(case, offered[case.case_id], bench.store))
             else:
                 booking.note(case.address, f"{case.address}: no prediction of {model}, so no score")
         bench.progress.start(f"score {model}", len(jobs))
@@ -165,9 +161,9 @@ def _rows(scored: _Scored, model_id: int, run_id: int) -> list[NewEvaluation]:
             implementation=IMPLEMENTATION,
             dsc=value.dsc,
             nsd=value.nsd,
-            seconds=scored.job.cost.seconds,
-            peak_memory_mb=scored.job.cost.peak_memory_mb,
-            memory_area_mb_s=scored.job.cost.memory_area_mb_s,
+            seconds=scored.job.prediction.seconds,
+            peak_memory_mb=scored.job.prediction.peak_memory_mb,
+            memory_area_mb_s=scored.job.prediction.memory_area_mb_s,
             run_id=run_id,
         )
         for protocol, values in scored.scores.items()

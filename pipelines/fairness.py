@@ -1,7 +1,7 @@
 """Whether models can be compared on some cases: who was trained on what, and who has seen a case before."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from sqlalchemy.orm import Session
@@ -72,27 +72,25 @@ def seen(session: Session, models: Sequence[TrainedOn], cases: Collection[CaseFi
     found = []
     compared = {one.name for one in models}
     for one in models:
-        found += _met(one.name, one, Split.TRAIN, cases, "was trained on")
+        found += _met(one, Split.TRAIN, cases, "was trained on")
     for row in queries.models(session):
         if row.name in compared or row.dataset is None:
             continue
         teacher = trained_on(session, row)
-        verb = f"learned from {row.name}, which was trained on"
-        if _met(row.name, teacher, Split.TRAIN, cases, verb):
+        if met := _met(teacher, Split.TRAIN, cases, f"learned from {row.name}, which was trained on"):
             pupils = {m.name for m in descent.descent(session, model_subject(session, row.name)).models}
-            for name in sorted(compared & pupils):
-                found += _met(name, teacher, Split.TRAIN, cases, verb)
+            found += [replace(one, model=name) for name in sorted(compared & pupils) for one in met]
     return found
 
 
-def _met(name: str, by: TrainedOn, side: Split, cases: Collection[CaseFile], verb: str) -> list[Seen]:
-    """Which cases, or whose patients, stand on one side of a model's split; booked on the model `name`."""
+def _met(by: TrainedOn, side: Split, cases: Collection[CaseFile], verb: str) -> list[Seen]:
+    """Which cases, or whose patients, stand on one side of a model's split; booked on this model."""
     members = by.split(side)
     ids = {member.case_id for member in members}
     patients = {member.patient for member in members if member.patient is not None}
     dataset = by.dataset.address if by.dataset else ""
     return [
-        Seen(case, name, verb, dataset, patient=case.case_id not in ids)
+        Seen(case, by.name, verb, dataset, patient=case.case_id not in ids)
         for case in cases
         if case.case_id in ids or case.patient in patients
     ]
@@ -118,7 +116,7 @@ def doubts(models: Sequence[TrainedOn], cases: Collection[CaseFile]) -> list[str
         said += [f"{one.name} is tainted: {sentence}" for sentence in one.model.tainted]
         if one.dataset is None:
             said.append(f"nobody knows what {one.name} was trained on; it may have seen these cases")
-        validated = _met(one.name, one, Split.VAL, cases, "was validated on")
+        validated = _met(one, Split.VAL, cases, "was validated on")
         said += seen_lines(validated, "its checkpoint may have been chosen by them, which flatters it")
     students = [one for one in models if one.model.kind is ModelKind.STUDENT and one.dataset is not None]
     for first, other in combinations(students, 2):

@@ -55,11 +55,7 @@ def model_page(bench: Workbench, name: str, *, verify: bool = False) -> ModelPag
         row = queries.known_model(session, name)
         dataset = queries.dataset_version(session, row.dataset) if row.dataset else None
         run = queries.run_by_id(session, row.run_id) if row.run_id is not None else None
-        scored = {
-            protocol
-            for protocol in PROTOCOLS
-            if any(s.model == name for s in queries.scores(session, protocol=protocol))
-        }
+        scored = {row.protocol for row in queries.evaluations(session, model=name)}
     weights = bench.root / row.weights_path if row.weights_path is not None else None
     damage = None
     if verify:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from curation.bootstrap import LEVEL, Interval
-from pipelines.compare import MEAN_OF_ALL, ORGAN_MEAN, Comparison
+from pipelines.compare import MEAN_OF_ALL, METRICS, ORGAN_MEAN, Comparison
 from pipelines.efficiency import TOLERANCE_MB, TOLERANCE_S, Spent
 
 NOTHING = "–"
@@ -22,6 +22,16 @@ class Table:
     numeric: tuple[int, ...] = ()
 
 
+def comparison_tables(comparison: Comparison) -> list[Table]:
+    """All tables of a comparison: means, differences where there are any, and what predicting took where measured."""
+    efficiency = efficiency_table(comparison)
+    return [
+        means_table(comparison),
+        *difference_tables(comparison),
+        *([efficiency] if efficiency else []),
+    ]
+
+
 def means_table(comparison: Comparison) -> Table:
     """Mean ± standard deviation of DSC / NSD per class and model."""
     models = comparison.models
@@ -29,7 +39,7 @@ def means_table(comparison: Comparison) -> Table:
         f"DSC / NSD in %, protocol {comparison.protocol}, mean ± standard deviation of {_cases(comparison.cases)}",
         ("class", "cases", *models),
         tuple(
-            (row.label, str(row.n), *(row.values[m].spread_text for m in models)) for row in comparison.rows
+            (row.label, str(row.n), *(row.values[m].text for m in models)) for row in comparison.rows
         ),
         tuple(range(1, len(models) + 2)),
     )
@@ -52,7 +62,7 @@ def difference_tables(comparison: Comparison) -> list[Table]:
             ),
             (1,),
         )
-        for metric in ("dsc", "nsd")
+        for metric in METRICS
     ]
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pipelines.runs import Outcome
 
 SCHEMA = 1
+# Exit code: something is not what the catalog says.
+DAMAGED = 4
 
 JsonOption = Annotated[bool, typer.Option("--json", help='Print one JSON object with "schema": 1.')]
 JobsOption = Annotated[
@@ -108,6 +110,14 @@ class Done(Protocol):
         """What could not be done, one line each."""
 
 
+def print_problems(noted: Iterable[str], refused: Iterable[str]) -> None:
+    """Say on stderr what a stage noted and refused."""
+    for line in noted:
+        print(f"note: {line}", file=sys.stderr)
+    for line in refused:
+        print(f"refused: {line}", file=sys.stderr)
+
+
 def finish(
     outcome: "Outcome", title: str, as_json: bool, more: Mapping[str, Any] | None = None
 ) -> None:
@@ -117,10 +127,7 @@ def finish(
 
 def report(done: Done, title: str, as_json: bool, facts: Mapping[str, Any]) -> None:
     """Print what was done; refused ones go to stderr and make the exit code 1. `facts` go into the JSON."""
-    for line in done.noted:
-        print(f"note: {line}", file=sys.stderr)
-    for line in done.refused:
-        print(f"refused: {line}", file=sys.stderr)
+    print_problems(done.noted, done.refused)
     if as_json:
         print_json({**facts, "counts": done.counts, "noted": done.noted, "refused": done.refused})
     else:

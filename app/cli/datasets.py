@@ -130,7 +130,7 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
     with workspace_of(context) as ws, ws.catalog.reading() as session:
         rows = datasets.datasets(session)
     if as_json:
-        print_json({"datasets": [_version_json(row) for row in rows]})
+        print_json({"datasets": [version_json(row) for row in rows]})
     elif not rows:
         print('no dataset yet; make one with: maskledger dataset freeze NAME "strong" --val 0.2')
     else:
@@ -152,7 +152,8 @@ def _beware(row: "DatasetVersionRow") -> str:
     return ", ".join((["tainted"] if row.taints else []) + purged)
 
 
-def _version_json(row: "DatasetVersionRow") -> dict[str, object]:
+def version_json(row: "DatasetVersionRow") -> dict[str, object]:
+    """A frozen dataset without its members, as JSON values."""
     return {
         "dataset": row.address,
         "query": row.query,
@@ -207,7 +208,7 @@ def show(
             }
             for member in members
         ]
-        print_json(_version_json(version) | {"members": described})
+        print_json(version_json(version) | {"members": described})
         return
     print(
         f"{version.address}  query: {version.query}  origins: {','.join(version.origins)}  seed: {version.seed}"

@@ -1,21 +1,19 @@
 """Commands on registered models: list them, show one, compare how they scored."""
 
-import math
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.common import JsonOption, print_json, print_table, workspace_of
+from app.cli.common import DAMAGED, JsonOption, print_json, print_table, workspace_of
+from app.cli.datasets import version_json
 from app.cli.image_files import export_model
 from app.cli.score_text import comparison_json, print_comparison, print_efficiency, print_means
 
 if TYPE_CHECKING:
     from pipelines.model_page import ModelPage
 
-# As `verify`: something is not what the catalog says.
-DAMAGED = 4
 BLOCKS = "▁▂▃▄▅▆▇█"
 ResamplesOption = Annotated[
     int, typer.Option(min=0, help="Bootstrap resamples of the intervals; 0 for no intervals.")
@@ -139,15 +137,7 @@ def _page_json(page: "ModelPage", verified: bool) -> dict[str, Any]:
         "created_at": model.created_at.isoformat(),
         "dataset": None
         if dataset is None
-        else {
-            "dataset": dataset.address,
-            "manifest_hash": dataset.manifest_hash,
-            "query": dataset.query,
-            "members": dataset.members,
-            "train": dataset.members - dataset.val,
-            "val": dataset.val,
-            "purged": dataset.purged,
-        },
+        else version_json(dataset) | {"train": dataset.members - dataset.val, "val": dataset.val},
         "origins": list(model.origins or ()),
         "profile": model.profile,
         "seed": model.seed,
@@ -269,16 +259,13 @@ def _figure(value: Any) -> str:
 
 def curve_lines(curves: Sequence[dict[str, Any]]) -> list[str]:
     """A sparkline per figure and stage, with its first and last value; per class they are in --json alone."""
-    series: dict[str, list[float]] = {}
-    for point in curves:
-        stage = f"{point['stage']} " if "stage" in point else ""
-        for key, value in point.items():
-            if key not in {"epoch", "step"} and isinstance(value, int | float) and math.isfinite(value):
-                series.setdefault(f"{stage}{key}", []).append(float(value))
+    from pipelines.curves import curve_series
+
+    series = curve_series(curves)
     width = max(map(len, series), default=0)
     return [
         f"{name.ljust(width)}  {sparkline(values)}  {values[0]:.4g} → {values[-1]:.4g} ({_points(len(values))})"
-        for name, values in series.items()
+        for name, (_, values) in series.items()
     ]
 
 

@@ -1,6 +1,7 @@
 """How scores of models are printed: means, differences, what predicting took; as text and as JSON."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from app.cli.common import print_table
@@ -20,13 +21,17 @@ def print_titled(table: "Table") -> None:
 
 def print_comparison(comparison: "Comparison") -> None:
     """Print mean ± deviation per class and model, differences where there are several models, and efficiency."""
-    from pipelines.score_tables import difference_tables
+    from pipelines.score_tables import comparison_tables
 
-    print_means(comparison)
-    for table in difference_tables(comparison):
-        print()
+    print_tables(comparison_tables(comparison), comparison)
+
+
+def print_tables(tables: "Sequence[Table]", comparison: "Comparison") -> None:
+    """Print tables with empty lines between them, then which cases the comparison left out."""
+    for number, table in enumerate(tables):
+        if number:
+            print()
         print_titled(table)
-    print_efficiency(comparison)
     for one in comparison.left_out:
         print(f"left out: {one.case}: {one.reason}")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import mappings, rederiving
-from app.cli.common import JobsOption, JsonOption, print_json, print_table, workspace_of
+from app.cli.common import DAMAGED, JobsOption, JsonOption, print_json, print_table, workspace_of
 
 if TYPE_CHECKING:
     from db.queries import LogRow, RunRow
@@ -66,7 +66,7 @@ def verify(
         hint = "" if repair or not found.damages else "; try: maskledger verify --repair"
         print(f"{found.files} files, {found.bytes / 1e6:.1f} MB: {_verdict(repairs)}{hint}")
     if repairs.left:
-        raise typer.Exit(4)
+        raise typer.Exit(DAMAGED)
 
 
 def _verdict(repairs: "Repairs") -> str:

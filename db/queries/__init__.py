@@ -23,14 +23,12 @@ from db.queries.logbook import (
 from db.queries.scoring import (
     EvaluationRow,
     ModelRow,
-    PredictionCost,
     ScoreRow,
     UnknownModelError,
     evaluations,
     known_model,
     model,
     models,
-    prediction_costs,
     scores,
 )
 from db.queries.selection import (
@@ -98,7 +96,6 @@ __all__ = [
     "OfDataset",
     "Overview",
     "PredictionClassRow",
-    "PredictionCost",
     "PredictionRow",
     "PurgedCaseError",
     "ReservedRow",
@@ -136,7 +133,6 @@ __all__ = [
     "model",
     "models",
     "overview",
-    "prediction_costs",
     "predictions_for",
     "resolve",
     "run_by_id",

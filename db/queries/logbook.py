@@ -89,8 +89,8 @@ def runs(session: Session, *, stage: str | None = None, limit: int | None = None
 
 def run_by_id(session: Session, run_id: int) -> RunRow | None:
     """One run; None if there is none of this number."""
-    found = _with_items(session, session.scalars(select(Run).where(Run.id == run_id)).all())
-    return found[0] if found else None
+    run = session.get(Run, run_id)
+    return None if run is None else _with_items(session, [run])[0]
 
 
 def _with_items(session: Session, found: Sequence[Run]) -> list[RunRow]:

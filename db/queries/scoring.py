@@ -1,7 +1,6 @@
 """Models and how they scored."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -75,15 +74,6 @@ class EvaluationRow:
     seconds: float | None
     peak_memory_mb: float | None
     memory_area_mb_s: float | None = None
-
-
-@dataclass(frozen=True)
-class PredictionCost:
-    """What a prediction took: wall time in s, highest memory in MB, area under the memory-time curve in MB s."""
-
-    seconds: float | None
-    peak_memory_mb: float | None
-    memory_area_mb_s: float | None
 
 
 @dataclass(frozen=True)
@@ -163,19 +153,6 @@ def evaluations(
         )
         for e, of_model, source, case, *took in session.execute(statement)
     ]  # fmt: skip
-
-
-def prediction_costs(session: Session, prediction_ids: Sequence[int]) -> dict[int, PredictionCost]:
-    """Prediction id to what it took."""
-    found: dict[int, PredictionCost] = {}
-    for begin in range(0, len(prediction_ids), 1000):
-        rows = session.execute(
-            select(
-                Prediction.id, Prediction.seconds, Prediction.peak_memory_mb, Prediction.memory_area_mb_s
-            ).where(Prediction.id.in_(prediction_ids[begin : begin + 1000]))
-        )
-        found |= {id_: PredictionCost(*took) for id_, *took in rows}
-    return found
 
 
 def scores(session: Session, *, protocol: str | None = None) -> list[ScoreRow]:

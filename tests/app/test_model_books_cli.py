@@ -138,11 +138,8 @@ def test_evaluate_sums_up_both_protocols(run):
     assert found["counts"] == {"scored": 1}
     assert list(found["summary"]) == ["flare23", "known"]
     liver_row, spleen = found["summary"]["known"]["rows"][0], found["summary"]["known"]["rows"][2]
-    assert (
-        liver_row["half"] == {"dsc": 0.6667, "nsd": 0.8571, "dsc_std": 0.0, "nsd_std": 0.0, "cases": 1}
-        or True
-    )
     assert (liver_row["class"], liver_row["half"]["dsc"], liver_row["half"]["cases"]) == ("Liver", 0.6667, 1)
+    assert (liver_row["half"]["dsc_std"], liver_row["half"]["nsd_std"]) == (0.0, 0.0)  # one case has no spread
     assert spleen["half"]["dsc"] is None
     text = run("evaluate", "half", "role = test").stdout
     assert "protocol flare23, mean ± standard deviation of 1 case" in text
@@ -167,7 +164,7 @@ def test_compare_keeps_its_keys_and_adds_deviation_and_difference(run):
 
 def test_ablation_scores_prints_warns_and_writes(run, tmp_path):
     out = tmp_path / "report"
-    done = run("ablation", "half", "full", 'case = "A"', "--out", out)
+    done = run("ablation", "half", "full", "--query", 'case = "A"', "--out", out)
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("half, full on 1 of 1 cases of 'case = \"A\"', protocol flare23.")
     assert "warning: nobody knows what half was trained on; it may have seen these cases" in done.stderr
@@ -179,7 +176,7 @@ def test_ablation_scores_prints_warns_and_writes(run, tmp_path):
     ]
     again = run("ablation", "half", "full", "--out", out)
     assert "exists already" in str(again.exception)
-    found = json.loads(run("ablation", "half", "full", "--query", "role = test", "--json").stdout)
+    found = json.loads(run("ablation", "half", "full", "--json").stdout)
     assert [one["model"] for one in found["models"]] == ["half", "full"]
     assert found["query"] == "role = test"
     assert found["rows"][0]["half"]["dsc"] == 0.6667
@@ -188,12 +185,12 @@ def test_ablation_scores_prints_warns_and_writes(run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("half", "full", "role = test", "--query", "strong"), "'role = test' is a second query"),
         (("half", "ful"), "unknown model 'ful'"),
-        (("half", "role = test"), "only half is named"),
+        (("half", "full", "role = test"), "unknown model 'role = test'"),  # a query has its option
+        (("half", "--query", 'case = "A"'), "only half is named"),
     ],
 )
-def test_words_that_are_no_models_are_told_apart(run, words, complaint):
+def test_every_word_is_a_model(run, words, complaint):
     assert complaint in str(run("ablation", *words).exception)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from curation.errors import UsageError
 from curation.status import Finding, Severity
-from db import queries, writes
+from db import offers, queries, writes
 from db.catalog import Catalog
 from db.models import FindingState, ItemState, ModelKind, RunState
 from db.offers import newest_predictions
@@ -131,10 +131,11 @@ def test_a_score_without_figures_has_those_of_its_prediction(catalog: Catalog) -
         )  # fmt: skip
     with catalog.reading() as session:
         (row,) = queries.evaluations(session)
-        costs = queries.prediction_costs(session, [prediction])
+        offered = offers.newest_predictions(session, model)[case.case_id]
     # Its own seconds, the prediction's memory.
     assert (row.seconds, row.peak_memory_mb, row.memory_area_mb_s) == (8.0, 3000.0, 20000.0)
-    assert costs == {prediction: queries.PredictionCost(9.0, 3000.0, 20000.0)}
+    assert (offered.id, offered.seconds) == (prediction, 9.0)
+    assert (offered.peak_memory_mb, offered.memory_area_mb_s) == (3000.0, 20000.0)
 
 
 def test_a_model_knows_the_seed_of_the_run_that_trained_it(catalog: Catalog) -> None:
