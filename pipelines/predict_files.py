@@ -28,7 +28,7 @@ from pipelines.dicom_folder import read_series
 from pipelines.exported_file import SUFFIX, ModelFileError, read_facts
 from pipelines.files_of_users import require_file
 from pipelines.folders import GENERIC_IMAGE_STEMS, list_volumes, mask_names, volume_stem
-from pipelines.predict import TrainedModel, Wanted
+from pipelines.predict import SETTINGS_THAT_COUNT, TrainedModel, Wanted
 from pipelines.profiles import Profile
 from pipelines.runs import Workers, map_cases
 from pipelines.scratch import scratch_folder
@@ -56,10 +56,7 @@ class FileModel:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What makes a mask this model's: another name, place or export of the same weights is the same model."""
-        settings = self.profile.predict.model_dump(mode="json")
-        if self.kind is ModelKind.STUDENT:
-            # The others are the teacher's.
-            settings = {"keep_largest": settings["keep_largest"]}
+        settings = self.profile.predict.model_dump(mode="json", include=SETTINGS_THAT_COUNT[self.kind])
         return {"kind": str(self.kind), "weights_hash": self.weights_hash, "predict": settings}
 
 
