@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from curation.census import take_census
@@ -188,8 +189,12 @@ def predict_files(model: FileModel, request: FilesRequest, workers: Workers) -> 
 
     waiting = iter(found)
     while True:
-        with scratch_folder() as scratch:
-            batch = _next_batch(waiting, len(found) - done, scratch, workers)
+        # Apart, because a scratch folder stays where the child failed: its log is wanted then, a patient's scan is not.
+        with (
+            scratch_folder() as scratch,
+            TemporaryDirectory(prefix="maskledger-", ignore_cleanup_errors=True) as copies,
+        ):
+            batch = _next_batch(waiting, len(found) - done, Path(copies), workers)
             if not batch:
                 break
             todo: dict[str, _Looked] = {}
@@ -303,14 +308,14 @@ def _sort(argument: Path, files: list[Path], folders: list[Path]) -> None:
         raise UsageError(f"{argument}: {what}; {remedy}")
 
 
-def _next_batch(waiting: Iterator[_Input], left: int, scratch: Path, workers: Workers) -> list[_Looked]:
+def _next_batch(waiting: Iterator[_Input], left: int, copies: Path, workers: Workers) -> list[_Looked]:
     """Look at the next images, until they are many or the copies of series are large."""
     batch: list[_Looked] = []
     copied = 0
 
     def jobs() -> Iterator[_Input]:
         for number, one in zip(range(_BATCH), waiting, strict=False):
-            yield replace(one, copy=scratch / f"{number}.nii") if one.is_dicom else one
+            yield replace(one, copy=copies / f"{number}.nii") if one.is_dicom else one
             if copied > _COPIES_BYTES:
                 return
 
@@ -360,10 +365,10 @@ def _is_to_predict(
     if look is None:
         outcome.refuse(looked.refused)
         return False
-    reason = why_not_predictable(look.geometry.shape, "" if request.any_values else look.note)
+    whatever_values = why_not_predictable(look.geometry.shape, "")
+    reason = whatever_values if request.any_values else why_not_predictable(look.geometry.shape, look.note)
     if reason:
-        not_hu = look.note and min(look.geometry.shape) > 1
-        outcome.refuse(f"{image}: {reason}{', or add --any-values' if not_hu else ''}")
+        outcome.refuse(f"{image}: {reason}{'' if whatever_values else ', or add --any-values'}")
         return False
     mask = request.out / f"{looked.job.name}.nii.gz"
     if not mask.exists():
