@@ -27,7 +27,8 @@ from db import writes
 from db.models import ModelKind
 from pipelines.children import ChildFailedError
 from pipelines.predict import TrainedModel
-from pipelines.predict_files import FileModel, FilesRequest, predict_files, read_book, registered_model
+from pipelines.predict_files import FileModel, FilesRequest, predict_files, registered_model
+from pipelines.prediction_book import read_book
 from pipelines.profiles import parse_profile
 from pipelines.runs import Workers
 from pipelines.training.exported import export_student
