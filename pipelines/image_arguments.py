@@ -20,24 +20,27 @@ _ENDINGS = (".nii", ".nii.gz", ".dcm")
 
 def is_image_argument(text: str) -> bool:
     """Whether a word on the command line names an image or, with --out, could: a file, a folder or an ending."""
-    return text.lower().endswith(_ENDINGS) or (os.sep in text and " " not in text) or Path(text).exists()
+    return text.lower().endswith(_ENDINGS) or (os.sep in text and " " not in text) or _is_there(text)
 
 
 def is_meant_as_image(text: str) -> bool:
     """Whether a word where a query is wanted names an image; `strong` is a query, also beside a folder of this name."""
     if text.lower().endswith(_ENDINGS):
         return True
-    try:
-        there = Path(text).exists()
-    except OSError:  # longer than a name may be, as queries are
-        return False
-    if not text or not there:
+    if not text or not _is_there(text):
         return False
     try:
         parse(text)
     except QueryError:
         return True
     return False
+
+
+def _is_there(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:  # longer than a name may be, as queries are
+        return False
 
 
 @dataclass(frozen=True)
