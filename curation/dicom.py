@@ -28,9 +28,9 @@ _TILTED = 0.01
 # Of a pixel's size, or of 1 for a direction cosine.
 _SAME = 1e-3
 _TAGS = (
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality",
-    "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "ImagePositionPatient", "ImageOrientationPatient",
-    "PixelSpacing", "RescaleSlope", "RescaleIntercept", "RescaleType",
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription",
+    "NumberOfFrames", "Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "RescaleSlope", "RescaleIntercept", "RescaleType",
 )  # fmt: skip
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 

@@ -6,6 +6,8 @@ for what it was made of. The last step stands for all above it, too: between 95 
 not compress, and no doubt.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,6 +54,26 @@ def threshold_percent(below: float) -> int:
             f"take {near}"
         )
     return int(percent)
+
+
+def newly_drawn(kept: RunLengths, merged: RunLengths, drawn: Collection[int]) -> RunLengths:
+    """The voxels that a merge has newly drawn, with their class.
+
+    Args:
+        kept: The mask before, without the classes that were released to be drawn again.
+        merged: The mask after.
+        drawn: Classes that may come from the prediction.
+    """
+    joint = overlay(kept, merged)
+    new = np.isin(joint.b, list(drawn)) & (joint.a != joint.b)
+    return joint.runs(np.where(new, joint.b, 0).astype(np.uint8))
+
+
+def unsure_classes(filled: RunLengths, of_map: RunLengths, below_percent: int) -> frozenset[int]:
+    """The classes of which every voxel is less probable than `below_percent`."""
+    found = overlay(filled, of_map).pairs()
+    sure = {value for value, percent in found if percent >= below_percent}
+    return frozenset(value for value, _ in found if value) - sure
 
 
 def ignore_uncertain(

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from curation.status import Status
 from curation.volumes import Geometry
-from db.models import Annotation, Case, MaskVersion, Role, Source
+from db.models import Annotation, Case, MaskVersion, ReservedVoxels, Role, Source
 from db.queries.selection import case_refs, resolve
 from db.writes import AnnotationValues
 
@@ -73,6 +73,17 @@ def case_files(session: Session, version_ids: Sequence[int]) -> list[CaseFile]:
         for version, case, source in rows:
             found[version.id] = _case_file(version, case, source, annotations.get(version.id, []))
     return [found[version_id] for version_id in version_ids]
+
+
+def with_reserved(session: Session, version_ids: Sequence[int], value: int) -> frozenset[int]:
+    """Those of the versions, a thousand or so, in whose masks a reserved value stands."""
+    return frozenset(
+        session.scalars(
+            select(ReservedVoxels.version_id).where(
+                ReservedVoxels.version_id.in_(version_ids), ReservedVoxels.value == value
+            )
+        )
+    )
 
 
 def _case_file(version: MaskVersion, case: Case, source: Source, rows: list[Annotation]) -> CaseFile:

@@ -73,17 +73,8 @@ def parts_of(session: Session, prediction_ids: Collection[int]) -> dict[int, fro
 
 def predicted_classes(session: Session, prediction_ids: Collection[int]) -> dict[int, frozenset[int]]:
     """Prediction id to the classes that it speaks of, found or not."""
-    found: dict[int, set[int]] = {}
-    wanted = sorted(prediction_ids)
-    for begin in range(0, len(wanted), 1000):
-        rows = session.execute(
-            select(PredictionClass.prediction_id, PredictionClass.class_id).where(
-                PredictionClass.prediction_id.in_(wanted[begin : begin + 1000])
-            )
-        )
-        for prediction_id, class_id in rows:
-            found.setdefault(prediction_id, set()).add(class_id)
-    return {prediction_id: frozenset(classes) for prediction_id, classes in found.items()}
+    said = said_of_classes(session, prediction_ids)
+    return {prediction_id: frozenset(classes) for prediction_id, classes in said.items()}
 
 
 @dataclass(frozen=True)

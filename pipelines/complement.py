@@ -10,7 +10,7 @@ from curation.components import keep_largest
 from curation.errors import CurationError, GridError
 from curation.labels import BY_ID, ORGAN_IDS
 from curation.merge import COMPLEMENT, Conflict, Merged, merge
-from curation.probability import ignore_uncertain, threshold_percent
+from curation.probability import ignore_uncertain, newly_drawn, threshold_percent, unsure_classes
 from curation.rle import RunLengths
 from curation.status import Evidence, Origin
 from curation.volumes import decode_mask, encode_and_hash
@@ -23,7 +23,7 @@ from db.writes import NewVersion
 from pipelines.annotate import Drawn, MaskFacts, conflict_values, examine, rederived
 from pipelines.case_masks import stored_mask
 from pipelines.comparing import compare_at_the_end
-from pipelines.gates import Gates, doubtful_classes, newly_drawn, read_map, unsure_classes
+from pipelines.gates import Gates, doubtful_classes, read_map
 from pipelines.images import read_images
 from pipelines.runs import Booking, Outcome, Workbench, map_cases, run
 

@@ -3,12 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from curation.errors import CurationError, UsageError
 from curation.labels import BY_ID, CLASS_IDS, resolve_class
 from curation.probability import threshold_percent
-from curation.rle import RunLengths, overlay
+from curation.rle import RunLengths
 from curation.volumes import Geometry, decode_mask
 from db.offers import OfferedPrediction, Said
 from db.store import Store
@@ -117,23 +115,3 @@ def read_map(store: Store, prediction: OfferedPrediction, geometry: Geometry, na
     if difference := grid.difference(geometry):
         raise CurationError(f"the probabilities of {name} do not lie on the grid of its mask: {difference}")
     return of_map
-
-
-def newly_drawn(kept: RunLengths, merged: RunLengths, drawn: Collection[int]) -> RunLengths:
-    """The voxels that a merge has newly drawn, with their class.
-
-    Args:
-        kept: The mask before, without the classes that were released to be drawn again.
-        merged: The mask after.
-        drawn: Classes that may come from the prediction.
-    """
-    joint = overlay(kept, merged)
-    new = np.isin(joint.b, list(drawn)) & (joint.a != joint.b)
-    return joint.runs(np.where(new, joint.b, 0).astype(np.uint8))
-
-
-def unsure_classes(filled: RunLengths, of_map: RunLengths, below_percent: int) -> frozenset[int]:
-    """The classes of which every voxel is less probable than `below_percent`."""
-    found = overlay(filled, of_map).pairs()
-    sure = {value for value, percent in found if percent >= below_percent}
-    return frozenset(value for value, _ in found if value) - sure

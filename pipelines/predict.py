@@ -198,7 +198,7 @@ def _why_anew(
         return None
     if settings is not None:
         before = known.settings.get("predict", {})
-        asked = settings.model_dump(mode="json", include=_SETTINGS[model.kind])
+        asked = settings.model_dump(mode="json", include=SETTINGS_THAT_COUNT[model.kind])
         if any(before.get(name, value) != value for name, value in asked.items()):
             return "other settings"
         has_map = known.probability_hash is not None and known.probability_hash in bench.store
@@ -211,7 +211,7 @@ def _why_anew(
 
 
 # What makes a prediction another one.
-_SETTINGS = {
+SETTINGS_THAT_COUNT = {
     ModelKind.TEACHER: {"tta", "tile_step", "keep_largest"},
     ModelKind.STUDENT: {"keep_largest"},
 }

@@ -12,34 +12,29 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from curation.census import take_census
-from curation.errors import CurationError, UsageError
-from curation.formats import format_of_name
-from curation.images import ImageLook, look_at_image, why_not_predictable
+from curation.errors import UsageError
+from curation.images import why_not_predictable
 from curation.labels import BY_ID
 from curation.one_line import one_line
-from curation.query import QueryError, parse
-from curation.volumes import decode_mask, encode_image
+from curation.volumes import decode_mask
 from db.models import ModelKind
 from pipelines.children import run_child
-from pipelines.dicom_folder import read_series
 from pipelines.exported_file import SUFFIX, ModelFileError, read_facts
-from pipelines.files_of_users import require_file
-from pipelines.folders import GENERIC_IMAGE_STEMS, list_volumes, mask_names, volume_stem
-from pipelines.predict import TrainedModel, Wanted
+from pipelines.image_arguments import LookedAt, NamedImage, is_image_argument, look_at, named_images
+from pipelines.predict import SETTINGS_THAT_COUNT, TrainedModel, Wanted
+from pipelines.prediction_book import BOOK, add_line, read_book
 from pipelines.profiles import Profile
 from pipelines.runs import Workers, map_cases
 from pipelines.scratch import scratch_folder
 from pipelines.whole_files import write_whole
 
-BOOK = "predictions.jsonl"
 # One child predicts as many images; then the copies of DICOM series are deleted and the next are made.
 _BATCH = 64
 _COPIES_BYTES = 2 << 30
-# What a query is not: how people's image files end.
-_IMAGE_ENDINGS = (".nii", ".nii.gz", ".dcm")
 
 
 @dataclass(frozen=True)
@@ -56,10 +51,7 @@ class FileModel:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What makes a mask this model's: another name, place or export of the same weights is the same model."""
-        settings = self.profile.predict.model_dump(mode="json")
-        if self.kind is ModelKind.STUDENT:
-            # The others are the teacher's.
-            settings = {"keep_largest": settings["keep_largest"]}
+        settings = self.profile.predict.model_dump(mode="json", include=SETTINGS_THAT_COUNT[self.kind])
         return {"kind": str(self.kind), "weights_hash": self.weights_hash, "predict": settings}
 
 
@@ -109,30 +101,6 @@ def is_model_file(model: str) -> bool:
     return model.endswith(SUFFIX) or (os.sep in model and Path(model).is_file())
 
 
-def is_image_argument(text: str) -> bool:
-    """Whether a word on the command line names an image or, with --out, could: a file, a folder or an ending."""
-    return (
-        text.lower().endswith(_IMAGE_ENDINGS) or (os.sep in text and " " not in text) or Path(text).exists()
-    )
-
-
-def is_meant_as_image(text: str) -> bool:
-    """Whether a word where a query is wanted names an image; `strong` is a query, also beside a folder of this name."""
-    if text.lower().endswith(_IMAGE_ENDINGS):
-        return True
-    try:
-        there = Path(text).exists()
-    except OSError:  # longer than a name may be, as queries are
-        return False
-    if not text or not there:
-        return False
-    try:
-        parse(text)
-    except QueryError:
-        return True
-    return False
-
-
 def exported_model(file: Path) -> FileModel:
     """A model from its exported file; errors as `read_facts` has them."""
     facts = read_facts(file)
@@ -177,7 +145,9 @@ def predict_files(model: FileModel, request: FilesRequest, workers: Workers) -> 
     """
     check_request(request)
     outcome = FilesOutcome()
-    found = _inputs(request, outcome)
+    found, refused = named_images(request.images, request.series)
+    for line in refused:
+        outcome.refuse(line)
     request.out.mkdir(parents=True, exist_ok=True)
     known = read_book(request.out / BOOK)
     progress = workers.progress
@@ -191,11 +161,15 @@ def predict_files(model: FileModel, request: FilesRequest, workers: Workers) -> 
 
     waiting = iter(found)
     while True:
-        with scratch_folder() as scratch:
-            batch = _next_batch(waiting, len(found) - done, scratch, workers)
+        # Apart, because a scratch folder stays where the child failed: its log is wanted then, a patient's scan is not.
+        with (
+            scratch_folder() as scratch,
+            TemporaryDirectory(prefix="maskledger-", ignore_cleanup_errors=True) as copies,
+        ):
+            batch = _next_batch(waiting, len(found) - done, Path(copies), workers)
             if not batch:
                 break
-            todo: dict[str, _Looked] = {}
+            todo: dict[str, LookedAt] = {}
             for looked in batch:
                 if _is_to_predict(looked, model, request, known, outcome):
                     todo[looked.job.name] = looked
@@ -222,137 +196,26 @@ def check_request(request: FilesRequest) -> None:
         raise UsageError(f"{request.out}: is a file; give a folder for the masks")
 
 
-@dataclass(frozen=True)
-class _Input:
-    """One image to look at: a NIfTI file, or a folder of DICOM of which `series` is meant.
-
-    `name` is its mask's, without .nii.gz. `copy` is where a series is written for the network.
-    """
-
-    name: str
-    image: Path
-    is_dicom: bool
-    series: str | None = None
-    copy: Path | None = None
-
-
-@dataclass(frozen=True)
-class _Looked:
-    """The same, looked at; or why it is refused."""
-
-    job: _Input
-    look: ImageLook | None = None
-    refused: str = ""
-
-    @property
-    def file(self) -> Path:
-        """The NIfTI file that the network sees."""
-        return self.job.copy or self.job.image.absolute()
-
-
-def _inputs(request: FilesRequest, outcome: FilesOutcome) -> list[_Input]:
-    """What the arguments name: one entry per image; of two that would have one mask the second is refused."""
-    files: list[Path] = []
-    folders: list[Path] = []
-    for argument in request.images:
-        try:
-            _sort(argument, files, folders)
-        except CurationError as error:
-            outcome.refuse(str(error))
-    # All of them together show whether _0000 is a channel or a number.
-    names = mask_names(files)
-    named = [
-        *((path.absolute().parent.name if stem.lower() in GENERIC_IMAGE_STEMS else stem, path, False)
-          for path, stem in names.items()),
-        *((Path(os.path.abspath(folder)).name, folder, True) for folder in folders),  # noqa: PTH100 - takes `..` out
-    ]  # fmt: skip
-    found: dict[str, _Input] = {}
-    for name, path, is_dicom in named:
-        if name not in found:
-            found[name] = _Input(name, path, is_dicom, request.series)
-        elif os.path.realpath(found[name].image) != os.path.realpath(path):
-            outcome.refuse(
-                f"{path}: its mask would be {name}.nii.gz, as that of {found[name].image}; predict it into "
-                "another --out"
-            )
-    return list(found.values())
-
-
-def _sort(argument: Path, files: list[Path], folders: list[Path]) -> None:
-    """Put what one argument stands for to the NIfTI files or to the folders of DICOM.
-
-    Raises:
-        UsageError: It is not there, or neither.
-    """
-    if not argument.exists():
-        raise UsageError(
-            f"{argument}: no such file or folder; give a NIfTI file or the folder of a DICOM series"
-        )
-    if argument.is_dir():
-        try:
-            files += list_volumes(argument, "images")
-        except UsageError:
-            # Whether it is DICOM its files' content says: slices need not be called .dcm.
-            folders.append(argument)
-    elif volume_stem(argument) is not None:
-        files.append(argument)
-    elif argument.name.lower().endswith(".dcm"):
-        raise UsageError(f"{argument}: one slice; give the folder of its series")
-    else:
-        foreign = format_of_name(argument.name)
-        what, remedy = (
-            (foreign[1].what, foreign[1].remedy) if foreign else ("not NIfTI", "convert it to .nii.gz")
-        )
-        raise UsageError(f"{argument}: {what}; {remedy}")
-
-
-def _next_batch(waiting: Iterator[_Input], left: int, scratch: Path, workers: Workers) -> list[_Looked]:
+def _next_batch(waiting: Iterator[NamedImage], left: int, copies: Path, workers: Workers) -> list[LookedAt]:
     """Look at the next images, until they are many or the copies of series are large."""
-    batch: list[_Looked] = []
+    batch: list[LookedAt] = []
     copied = 0
 
-    def jobs() -> Iterator[_Input]:
+    def jobs() -> Iterator[NamedImage]:
         for number, one in zip(range(_BATCH), waiting, strict=False):
-            yield replace(one, copy=scratch / f"{number}.nii") if one.is_dicom else one
+            yield replace(one, copy=copies / f"{number}.nii") if one.is_dicom else one
             if copied > _COPIES_BYTES:
                 return
 
-    for looked in map_cases(workers, _look, jobs(), min(left, _BATCH)):
+    for looked in map_cases(workers, look_at, jobs(), min(left, _BATCH)):
         if looked.job.copy is not None and looked.job.copy.is_file():
             copied += looked.job.copy.stat().st_size
         batch.append(looked)
     return batch
 
 
-def _look(job: _Input) -> _Looked:
-    """Read one image as a whole, before any network: its hash, and whether it can be HU. Touches no database."""
-    try:
-        if job.copy is not None:
-            geometry, hu = read_series(job.image, job.series)
-            data = encode_image(hu, geometry, packed=False)
-            look = look_at_image(data, str(job.image))
-        else:
-            require_file(job.image)
-            with job.image.open("rb") as stream:
-                return _Looked(job, look_at_image(stream, str(job.image)))
-    except CurationError as error:
-        return _Looked(job, refused=str(error))
-    except OSError as error:
-        return _Looked(job, refused=f"{error.filename or job.image}: {error.strerror}; check the file")
-    try:
-        job.copy.write_bytes(data)
-    except OSError as error:
-        job.copy.unlink(missing_ok=True)
-        return _Looked(
-            job,
-            refused=f"{job.image}: no room for a copy of the series in {job.copy.parent} ({error.strerror}); "
-            "free some space there or set TMPDIR to another folder",
-        )
-    return _Looked(job, look)
-
-
 def _is_to_predict(
-    looked: _Looked,
+    looked: LookedAt,
     model: FileModel,
     request: FilesRequest,
     known: dict[str, dict[str, Any]],
@@ -363,10 +226,10 @@ def _is_to_predict(
     if look is None:
         outcome.refuse(looked.refused)
         return False
-    reason = why_not_predictable(look.geometry.shape, "" if request.any_values else look.note)
+    whatever_values = why_not_predictable(look.geometry.shape, "")
+    reason = whatever_values if request.any_values else why_not_predictable(look.geometry.shape, look.note)
     if reason:
-        not_hu = look.note and min(look.geometry.shape) > 1
-        outcome.refuse(f"{image}: {reason}{', or add --any-values' if not_hu else ''}")
+        outcome.refuse(f"{image}: {reason}{'' if whatever_values else ', or add --any-values'}")
         return False
     mask = request.out / f"{looked.job.name}.nii.gz"
     if not mask.exists():
@@ -389,7 +252,7 @@ def _is_to_predict(
 
 
 def _predict_batch(
-    model: FileModel, request: FilesRequest, todo: dict[str, _Looked], scratch: Path, outcome: FilesOutcome
+    model: FileModel, request: FilesRequest, todo: dict[str, LookedAt], scratch: Path, outcome: FilesOutcome
 ) -> Iterator[str]:
     """Predict in a child process; yields the name of each image that is done with."""
     if not todo:
@@ -423,14 +286,14 @@ def _predict_batch(
             outcome.note(note)
 
 
-def _note_of(event: dict[str, Any], todo: dict[str, _Looked]) -> str:
+def _note_of(event: dict[str, Any], todo: dict[str, LookedAt]) -> str:
     """What the network remarked on a case, e.g. that it found no organ: it comes as ``CASE: NOTE``."""
     name, colon, note = event.get("message", "").partition(": ")
     return f"{todo[name].job.image}: {note}" if colon and name in todo else ""
 
 
 def _keep(
-    model: FileModel, request: FilesRequest, looked: _Looked, event: dict[str, Any], outcome: FilesOutcome
+    model: FileModel, request: FilesRequest, looked: LookedAt, event: dict[str, Any], outcome: FilesOutcome
 ) -> None:
     """Book a mask, then put it into its place: one that is there is in the book, whatever is killed when."""
     assert looked.look is not None, "only what was looked at is predicted"
@@ -458,7 +321,7 @@ def _keep(
             for c, row in take_census(runs, geometry, with_components=False).items()
         },
     }
-    _append(request.out / BOOK, line)
+    add_line(request.out / BOOK, line)
     write_whole(mask, data)
     outcome.count("predicted")
     outcome.masks.append((looked.job.image, mask))
@@ -467,27 +330,3 @@ def _keep(
         predicted.unlink()
         if looked.job.copy is not None:
             looked.job.copy.unlink()
-
-
-def read_book(file: Path) -> dict[str, dict[str, Any]]:
-    """The newest line of each mask by its file's name; a line that a killed process left half is passed over."""
-    found: dict[str, dict[str, Any]] = {}
-    if not file.is_file():
-        return found
-    for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        with suppress(ValueError, TypeError, KeyError):
-            line = json.loads(text)
-            found[line["mask"]] = line
-    return found
-
-
-def _append(file: Path, line: dict[str, Any]) -> None:
-    """Add one line, on disk when this returns; after half a line it begins a new one."""
-    with file.open("ab+") as stream:
-        if stream.tell():
-            stream.seek(-1, os.SEEK_END)
-            if stream.read(1) != b"\n":
-                stream.write(b"\n")
-        stream.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from curation.errors import CurationError, UsageError
@@ -16,7 +15,7 @@ from curation.volumes import decode_mask, encode_and_hash
 from db import case_files, queries, standing, writes
 from db.case_files import CaseFile
 from db.descent import Descent, LabelledVersion, descent, said_before, source_masks
-from db.models import ReservedVoxels, VersionKind
+from db.models import VersionKind
 from db.retractions import Subject, retraction_of
 from db.store import Store, StoreUnwritableError
 from db.writes import NewVersion
@@ -209,13 +208,7 @@ def _jobs(bench: Workbench, wanted: Consequences, versions: list[int]) -> Iterat
         with bench.catalog.reading() as session:
             cases = case_files.case_files(session, batch)
             before = said_before(session, batch)
-            with_ignored = frozenset(
-                session.scalars(
-                    select(ReservedVoxels.version_id).where(
-                        ReservedVoxels.version_id.in_(batch), ReservedVoxels.value == IGNORE
-                    )
-                )
-            )
+            with_ignored = case_files.with_reserved(session, batch, IGNORE)
         for case in cases:
             classes = wanted.taken_out.get(case.version_id, frozenset())
             doubted, problem = None, None

@@ -1,13 +1,14 @@
-"""Writes CT series in DICOM, slice by slice, as a scanner exports them."""
+"""Writes CT series in DICOM, slice by slice, as a scanner exports them, and reads them as GDCM does."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import PYDICOM_ROOT_UID as ROOT
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-ROOT = "1.2.826.0.1.3680043.8.498."  # pydicom's own, for examples
 SERIES = ROOT + "1"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -21,7 +22,7 @@ def write_slice(file: Path, stored: np.ndarray, position: tuple[float, ...], **e
         position: ImagePositionPatient, LPS+ mm.
         **elements: Replace or, with None, leave out an element.
     """
-    uid = ROOT + "2." + str(abs(hash((file.name, *position))))
+    uid = generate_uid(entropy_srcs=[file.name, str(position)])
     values = {
         "SOPClassUID": CTImageStorage, "SOPInstanceUID": uid, "SeriesInstanceUID": SERIES, "Modality": "CT",
         "SeriesNumber": 2, "SeriesDescription": "Abdomen 5.0", "Rows": stored.shape[0], "Columns": stored.shape[1],
@@ -52,3 +53,14 @@ def write_series(
             folder / f"IM{len(stored) - k:04d}.dcm", pixels, (-12.0, -150.0, z0 + k * step_mm), **elements
         )
     return folder
+
+
+def gdcm_volume(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """What SimpleITK's GDCM reader makes of a folder: affine in RAS+ and voxels as (columns, rows, slices)."""
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    image = reader.Execute()
+    lps = np.eye(4)
+    lps[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    lps[:3, 3] = image.GetOrigin()
+    return np.diag([-1, -1, 1, 1]) @ lps, sitk.GetArrayFromImage(image).transpose(2, 1, 0)

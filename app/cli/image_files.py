@@ -35,7 +35,8 @@ def the_query(model: str, arguments: Sequence[str], series: str | None, any_valu
         UsageError: Files were meant, or several words that were to be one query.
     """
     from curation.errors import UsageError
-    from pipelines.predict_files import is_meant_as_image, is_model_file
+    from pipelines.image_arguments import is_meant_as_image
+    from pipelines.predict_files import is_model_file
 
     for argument in arguments:
         if is_meant_as_image(argument):

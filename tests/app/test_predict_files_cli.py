@@ -14,6 +14,9 @@ from app.cli import app
 from app.workspace import create_workspace
 from curation.errors import CurationError, UsageError
 
+# Longer than a file's name may be.
+LONG_QUERY = " or ".join(["missing pancreas"] * 20)
+
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -46,6 +49,10 @@ def error_of(*words: str) -> CurationError:
         (
             "student 'missing pancreas' --out m",
             "'missing pancreas' is no image; with --out give NIfTI files or folders, without it one query in quotes",
+        ),
+        (
+            f"student '{LONG_QUERY}' --out m",
+            f"'{LONG_QUERY}' is no image; with --out give NIfTI files or folders, without it one query in quotes",
         ),
         ("student scan.nii.gz --out scan.nii.gz", "scan.nii.gz: is a file; give a folder for the masks"),
         ("student scan.nii.gz --out m", "unknown model 'student'; known models: none yet"),

@@ -8,13 +8,14 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from dicom_files import AXIAL, ROOT, SERIES, write_series, write_slice
+from dicom_files import AXIAL, ROOT, SERIES, gdcm_volume, write_series, write_slice
 from pydicom.uid import (
     EnhancedCTImageStorage,
     JPEG2000Lossless,
     JPEGLosslessSV1,
     RLELossless,
     SegmentationStorage,
+    generate_uid,
 )
 
 from curation.errors import MaskFileError
@@ -24,17 +25,6 @@ from pipelines.dicom_folder import read_series
 def noise(slices: int = 5, rows: int = 6, columns: int = 4) -> np.ndarray:
     """Stored values, (slices, rows, columns)."""
     return np.random.default_rng(5).integers(0, 2000, (slices, rows, columns), np.int16)
-
-
-def gdcm_volume(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """What SimpleITK's GDCM reader makes of a folder: affine in RAS+ and voxels as (columns, rows, slices)."""
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
-    image = reader.Execute()
-    lps = np.eye(4)
-    lps[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    lps[:3, 3] = image.GetOrigin()
-    return np.diag([-1, -1, 1, 1]) @ lps, sitk.GetArrayFromImage(image).transpose(2, 1, 0)
 
 
 def refusal(folder: Path, uid: str | None = None) -> str:
@@ -179,7 +169,7 @@ def test_two_time_points_are_refused(tmp_path):
     write_series(tmp_path / "later", noise())
     for file in (tmp_path / "later").iterdir():
         dataset = pydicom.dcmread(file)
-        dataset.SOPInstanceUID += ".1"
+        dataset.SOPInstanceUID = generate_uid()
         dataset.save_as(tmp_path / "all" / f"later_{file.name}")
     assert refusal(tmp_path / "all") == (
         "FOLDER: 5 slices lie where another lies (IM0005.dcm and later_IM0005.dcm): several time points or "

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import shutil
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,10 @@ from curation.rle import RunLengths
 from curation.volumes import decode_image, decode_mask, encode_image
 from db import writes
 from db.models import ModelKind
+from pipelines.children import ChildFailedError
 from pipelines.predict import TrainedModel
-from pipelines.predict_files import FilesRequest, predict_files, read_book, registered_model
+from pipelines.predict_files import FileModel, FilesRequest, predict_files, registered_model
+from pipelines.prediction_book import read_book
 from pipelines.profiles import parse_profile
 from pipelines.runs import Workers
 from pipelines.training.exported import export_student
@@ -357,6 +360,19 @@ def test_a_teacher_predicts_a_dicom_series_too(trained_teacher, tmp_path: Path):
     _, reference = mask_of(Path(case["mask"]))
     liver, found = geometry.to_ras(reference) == 1, drawn_on.to_ras(labels) == 1
     assert 2 * (liver & found).sum() / (liver.sum() + found.sum()) > 0.5  # it knows where the liver is
+
+
+def test_where_the_child_fails_its_log_stays_and_the_copies_of_scans_go(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    profile = parse_profile(PROFILE, "tiny.toml", name="tiny")
+    gone = FileModel("gone", ModelKind.STUDENT, tmp_path / "gone", profile, "00")
+    series = scene.images.parent / "series"
+    with pytest.raises(ChildFailedError):
+        predict_files(gone, FilesRequest([series], tmp_path / "out", device="cpu"), Workers(jobs=1))
+    assert len(list(tmp_path.rglob("predict.log"))) == 1
+    assert list(tmp_path.rglob("*.nii")) == []
 
 
 def test_weights_that_are_not_the_registered_ones_are_not_exported(scene: Scene, tmp_path: Path):
