@@ -14,7 +14,7 @@ _ENDINGS = (
 )  # fmt: skip
 _TEXT_SUFFIXES = {".json", ".log", ".txt", ".jsonl"}
 PREPARED = "prepared"
-# One folder per case with an empty file for each prepared one; kept by pipelines.training.student_data.
+# One folder per case with an empty file for each prepared one; kept by pipelines.training.prepared_files.
 OF_CASES = "cases"
 
 
