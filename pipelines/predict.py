@@ -5,8 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from blake3 import blake3
-
 from curation.errors import UsageError
 from curation.images import why_not_predictable
 from curation.labels import CLASS_IDS, ORGAN_IDS
@@ -16,11 +14,10 @@ from db.case_files import CaseFile
 from db.models import ModelKind
 from db.offers import OfferedPrediction
 from pipelines.children import run_child
+from pipelines.files_of_users import content_hash
 from pipelines.predictions import ClassConfidence, PredictionFile, book_prediction, read_prediction
 from pipelines.profiles import PredictProfile, Profile
 from pipelines.runs import Booking, Outcome, Workbench, run
-
-_PIECE_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -230,11 +227,7 @@ def _is_another_image(image: Path, known: OfferedPrediction) -> bool:
     status = image.stat()
     if known.settings.get("image") == [status.st_size, status.st_mtime_ns]:
         return False
-    digest = blake3()
-    with image.open("rb") as stream:
-        while piece := stream.read(_PIECE_BYTES):
-            digest.update(piece)
-    return digest.hexdigest() != known.image_hash
+    return content_hash(image) != known.image_hash
 
 
 def _predict(

@@ -10,6 +10,7 @@ from blake3 import blake3
 
 from curation.errors import CurationError
 from pipelines.case_copies import OF_CASES, address_key
+from pipelines.files_of_users import content_hash
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class PreparedFiles:
             raise CurationError(f"{file}: is not there any more; restore it or leave the case out") from error
         known = self.file("hash", "txt", [str(file), found.st_size, found.st_mtime_ns])
         if not known.is_file():
-            put_whole(known, blake3(file.read_bytes()).hexdigest().encode())
+            put_whole(known, content_hash(file).encode())
         return known.read_text(encoding="ascii")
 
     def file(self, kind: str, ending: str, made_from: Sequence[object]) -> Path:
