@@ -111,7 +111,8 @@ def test_a_volume_of_one_slice_is_refused(cohort, tmp_path):
         slice_[4 * place : 4 * place + 3, 2:5, 0] = organ
     take(cohort, tmp_path, slice_, "FLAT")
     assert refusal(cohort) == (
-        "N/FLAT: is a volume of one slice (60 × 10 × 1), and the networks are three-dimensional; freeze without it"
+        "N/FLAT: 60 × 10 × 1 voxels: one slice is not a volume, and the networks know organs by what lies above and "
+        "below; freeze without it"
     )
 
 
