@@ -9,8 +9,9 @@ from curation.errors import UsageError
 from curation.images import why_not_predictable
 from curation.labels import CLASS_IDS, ORGAN_IDS
 from curation.mappings import LabelMapping
-from db import case_files, image_state, offers, queries
+from db import case_files, offers, queries
 from db.case_files import CaseFile
+from db.image_state import seen_images
 from db.models import ModelKind
 from db.offers import OfferedPrediction
 from pipelines.children import run_child
@@ -143,7 +144,7 @@ def predict_cases(
     """
     with bench.catalog.reading() as session:
         offered = offers.newest_predictions(session, model.id)
-        not_hu = image_state.not_hu(session)
+        seen = seen_images(session, [case.case_id for case in cases])
     todo: dict[str, _Todo] = {}
     bench.progress.start("look at images", len(cases))
     for number, case in enumerate(cases, 1):
@@ -164,7 +165,9 @@ def predict_cases(
                 f"{case.image}: the image of {case.address} is not there; "
                 "after a disk moved: `maskledger source move NAME NEW_ROOT`",
             )
-        elif reason := why_not_predictable(case.geometry.shape, not_hu.get(case.case_id, "")):
+            continue
+        looked = seen.get(case.case_id)
+        if reason := why_not_predictable(case.geometry.shape, looked.note if looked else ""):
             booking.refuse(case.address, f"{case.image}: {reason}")
         else:
             status = case.image.stat()
