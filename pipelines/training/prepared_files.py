@@ -11,6 +11,7 @@ from blake3 import blake3
 from curation.errors import CurationError
 from pipelines.case_copies import OF_CASES, address_key
 from pipelines.files_of_users import content_hash
+from pipelines.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class PreparedFiles:
 
 def put_whole(file: Path, data: bytes) -> None:
     """Write a file whole or not at all, whoever else writes the same one at the same moment."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f".{file.name}.{uuid4().hex}")
-    beside.write_bytes(data)
-    beside.replace(file)
+    write_whole(file, data, own_name_beside(file))
+
+
+def own_name_beside(file: Path) -> Path:
+    """What a file is called until it is whole; no two writers of one file have the same. A purge finds it, too."""
+    return file.with_name(f".{file.name}.{uuid4().hex}")

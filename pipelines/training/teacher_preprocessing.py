@@ -14,13 +14,12 @@ from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.training.jobs import Reporter, TrainingError
-from pipelines.training.prepared_files import PreparedFiles, put_whole
+from pipelines.training.prepared_files import PreparedFiles, own_name_beside, put_whole
 from pipelines.training.teacher_folders import CONFIGURATION, NnunetFolders, RawCase
 from pipelines.workers import WorkerLostError, submit, worker_pool
 
@@ -198,7 +197,7 @@ def _preprocess_case(
             file.parent.mkdir(parents=True, exist_ok=True)
             with made.open("rb") as stream:
                 os.fsync(stream.fileno())  # under its new name it counts as whole, after a power cut too
-            _place(made, file, file.with_name(f".{file.name}.{uuid4().hex}"))
+            _place(made, file, own_name_beside(file))
             made.unlink()
     for file, ending in zip(kept, PREPROCESSED_ENDINGS, strict=True):
         place = output / (case.key + ending)
