@@ -54,5 +54,5 @@ def put_whole(file: Path, data: bytes) -> None:
 
 
 def own_name_beside(file: Path) -> Path:
-    """What a file is called until it is whole; no two writers of one file have the same. A purge finds it, too."""
-    return file.with_name(f".{file.name}.{uuid4().hex}")
+    """What a file is called until it is whole: no two writers have the same, and a purge and `gc` know it."""
+    return file.with_name(f".{file.name}.{uuid4().hex}.part")
