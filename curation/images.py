@@ -125,14 +125,21 @@ def why_not_predictable(shape: Sequence[int], not_hu: str) -> str:
         shape: Voxels along three axes.
         not_hu: What `why_not_hu` says of the values.
     """
-    if min(shape) < 2:
-        return (
-            f"{' × '.join(map(str, shape))} voxels: one slice is not a volume, and the networks know organs by "
-            "what lies above and below; give the whole scan"
-        )
+    if flat := why_no_volume(shape):
+        return f"{flat}; give the whole scan"
     if not_hu:
         return f"not in HU: {not_hu}; give the CT in Hounsfield units, as its scanner wrote it"
     return ""
+
+
+def why_no_volume(shape: Sequence[int]) -> str:
+    """Why three-dimensional networks can do nothing with an image of this shape; empty where they can."""
+    if min(shape) >= 2:
+        return ""
+    return (
+        f"{' × '.join(map(str, shape))} voxels: one slice is not a volume, and the networks know organs by "
+        "what lies above and below"
+    )
 
 
 def why_not_hu(low: float, high: float, counts: NDArray[np.int64]) -> str:

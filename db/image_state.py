@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, exists, not_, select
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
 from curation.status import Status
@@ -139,9 +139,3 @@ def image_facts(session: Session, case_id: int) -> ImageFacts | None:
         is_hu=row.is_hu,
         note=row.note,
     )
-
-
-def not_hu(session: Session) -> dict[int, str]:
-    """Case id to why its image's values cannot be HU, of the images that were looked at and are not."""
-    rows = session.execute(select(Image.case_id, Image.note).where(not_(Image.is_hu)))
-    return {row.case_id: row.note for row in rows}

@@ -14,7 +14,7 @@ _ENDINGS = (
 )  # fmt: skip
 _TEXT_SUFFIXES = {".json", ".log", ".txt", ".jsonl"}
 PREPARED = "prepared"
-# One folder per case with an empty file for each prepared one; kept by pipelines.training.student_data.
+# One folder per case with an empty file for each prepared one; kept by pipelines.training.prepared_files.
 OF_CASES = "cases"
 
 
@@ -38,6 +38,8 @@ def find_copies(root: Path, addresses: Iterable[str]) -> list[Path]:
             named = {
                 key + ending for key in keys | set(_keys_of_jobs(work_dir, addresses)) for ending in _ENDINGS
             }
+            # A process that was killed while it wrote a file leaves it as write_whole calls it until it is whole.
+            named |= {f".{name}.part" for name in named}
             found.update(path for path in work_dir.rglob("*") if path.name in named and path.is_file())
     found.update(_prepared(root / "runs" / PREPARED, keys, _was_prepared(root, addresses)))
     return sorted(found)
@@ -108,7 +110,9 @@ def _prepared(folder: Path, keys: set[str], was_prepared: bool) -> Iterator[Path
     for mark in marks:
         if mark.parent.name in keys:
             yield mark
-            yield from (file for file in [folder / mark.name[:2] / mark.name] if file.is_file())
+            where = folder / mark.name[:2]
+            yield from (file for file in [where / mark.name] if file.is_file())
+            yield from where.glob(f".{mark.name}.*")  # a killed training was writing it
     if was_prepared:
         # Prepared before marks were kept: whose an array is cannot be told, so it goes.
         marked = {mark.name for mark in marks}

@@ -5,22 +5,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from blake3 import blake3
-
 from curation.errors import UsageError
 from curation.images import why_not_predictable
 from curation.labels import CLASS_IDS, ORGAN_IDS
 from curation.mappings import LabelMapping
-from db import case_files, image_state, offers, queries
+from db import case_files, offers, queries
 from db.case_files import CaseFile
+from db.image_state import seen_images
 from db.models import ModelKind
 from db.offers import OfferedPrediction
 from pipelines.children import run_child
+from pipelines.files_of_users import content_hash
 from pipelines.predictions import ClassConfidence, PredictionFile, book_prediction, read_prediction
 from pipelines.profiles import PredictProfile, Profile
 from pipelines.runs import Booking, Outcome, Workbench, run
-
-_PIECE_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ def predict_cases(
     """
     with bench.catalog.reading() as session:
         offered = offers.newest_predictions(session, model.id)
-        not_hu = image_state.not_hu(session)
+        seen = seen_images(session, [case.case_id for case in cases])
     todo: dict[str, _Todo] = {}
     bench.progress.start("look at images", len(cases))
     for number, case in enumerate(cases, 1):
@@ -167,7 +165,9 @@ def predict_cases(
                 f"{case.image}: the image of {case.address} is not there; "
                 "after a disk moved: `maskledger source move NAME NEW_ROOT`",
             )
-        elif reason := why_not_predictable(case.geometry.shape, not_hu.get(case.case_id, "")):
+            continue
+        looked = seen.get(case.case_id)
+        if reason := why_not_predictable(case.geometry.shape, looked.note if looked else ""):
             booking.refuse(case.address, f"{case.image}: {reason}")
         else:
             status = case.image.stat()
@@ -230,11 +230,7 @@ def _is_another_image(image: Path, known: OfferedPrediction) -> bool:
     status = image.stat()
     if known.settings.get("image") == [status.st_size, status.st_mtime_ns]:
         return False
-    digest = blake3()
-    with image.open("rb") as stream:
-        while piece := stream.read(_PIECE_BYTES):
-            digest.update(piece)
-    return digest.hexdigest() != known.image_hash
+    return content_hash(image) != known.image_hash
 
 
 def _predict(

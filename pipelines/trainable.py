@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curation.errors import CurationError, UsageError
-from curation.images import look_at_image
+from curation.images import look_at_image, why_no_volume
 from curation.labels import ORGAN_IDS, value_name
 from curation.status import Origin
 from curation.volumes import Geometry
@@ -65,12 +65,8 @@ def check_images(bench: Workbench, cases: Sequence[CaseFile], dataset: str, allo
                 f"{case.image}: the image of {case.address} is not there; "
                 "after a disk moved: `maskledger source move NAME NEW_ROOT`"
             )
-        if min(case.geometry.shape) < 2:
-            shape = " × ".join(map(str, case.geometry.shape))
-            raise CurationError(
-                f"{case.address}: is a volume of one slice ({shape}), and the networks are three-dimensional; "
-                "freeze without it"
-            )
+        if flat := why_no_volume(case.geometry.shape):
+            raise CurationError(f"{case.address}: {flat}; freeze without it")
     with bench.catalog.reading() as session:
         seen = seen_images(session, [case.case_id for case in cases])
     problems, not_hu, to_read = [], [], []

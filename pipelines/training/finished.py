@@ -142,11 +142,13 @@ class _Work:
         self.held: Any = None
 
     def compute(self, predictor: CasePredictor) -> None:
+        """Put what the networks make of the prepared case in its place."""
         with self.step(predictor.device, on_device=True):
             self.held = predictor.compute(self.held)
 
     @contextmanager
     def step(self, device: torch.device, *, on_device: bool = False) -> Iterator[None]:
+        """Add a block's seconds and memory to the case's; `on_device`: it is the block that uses the device."""
         if device.type != "cpu" and not on_device:
             begin = time.monotonic()
             yield

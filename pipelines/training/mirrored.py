@@ -1,6 +1,6 @@
 """Test-time augmentation of the teacher: nnU-Net averages its mirrored passes; here they are compared, too."""
 
-from itertools import chain, combinations
+from itertools import combinations
 
 import torch
 from acvl_utils.cropping_and_padding.padding import pad_nd_image
@@ -68,22 +68,18 @@ class MirroredPredictor(nnUNetPredictor):
             plain: Tensor = super()._internal_maybe_mirror_and_predict(x)
             return plain
         axes = [axis + 2 for axis in self.allowed_mirroring_axes]
-        total, first, disputed = None, None, None
-        passes = list(chain.from_iterable(combinations(axes, n) for n in range(len(axes) + 1)))
-        for mirrored in passes:
-            logits = torch.flip(self.network(torch.flip(x, mirrored)), mirrored)
-            winner = logits[0].argmax(0)
-            if total is None or first is None or disputed is None:
-                total, first, disputed = logits, winner, torch.zeros_like(winner, dtype=torch.bool)
-            else:
-                total += logits
-                disputed |= winner != first
-        assert total is not None, "the plain pass is always among them"
-        assert disputed is not None
+        total: Tensor = self.network(x)
+        first = total[0].argmax(0)
+        disputed = torch.zeros_like(first, dtype=torch.bool)
+        passes = [flipped for n in range(1, len(axes) + 1) for flipped in combinations(axes, n)]
+        for flipped in passes:
+            logits = torch.flip(self.network(torch.flip(x, flipped)), flipped)
+            disputed |= logits[0].argmax(0) != first
+            total += logits
         weight = self._weight(self._weights.device)
         self._disputes[window] += disputed.to(self._weights.device) * weight
         self._weights[window] += weight
-        return total / len(passes)
+        return total / (len(passes) + 1)
 
     def _weight(self, device: torch.device) -> Tensor:
         patch = tuple(self.configuration_manager.patch_size)

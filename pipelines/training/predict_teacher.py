@@ -1,6 +1,7 @@
 """Prediction with a teacher: the model loaded once, then case by case a mask on the image's own grid."""
 
 import json
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,13 +184,7 @@ def mean_confidence(logits: torch.Tensor) -> dict[int, float]:
     Args:
         logits: (classes, z, y, x), of any float dtype; background is class 0.
     """
-    sums = torch.zeros(len(logits), dtype=torch.float64)
-    voxels = torch.zeros(len(logits), dtype=torch.int64)
-    for z in range(logits.shape[1]):  # slice by slice: a softmax of the whole volume would double the memory
-        probability, winner = torch.softmax(logits[:, z].float(), 0).max(0)
-        voxels += torch.bincount(winner.ravel(), minlength=len(logits))
-        sums += torch.bincount(winner.ravel(), weights=probability.ravel().double(), minlength=len(logits))
-    return {c: float(sums[c] / voxels[c]) for c in range(1, len(logits)) if voxels[c]}
+    return _mean_where_it_wins(logits, lambda _, of_slice: torch.softmax(of_slice, 0).amax(0))
 
 
 def mean_dispute(logits: torch.Tensor, disputed: torch.Tensor) -> dict[int, float]:
@@ -199,10 +194,19 @@ def mean_dispute(logits: torch.Tensor, disputed: torch.Tensor) -> dict[int, floa
         logits: (classes, z, y, x), averaged over the mirrored passes; background is class 0.
         disputed: Each voxel's dispute, 0 to 1, (z, y, x); see `MirroredPredictor`.
     """
+    means = _mean_where_it_wins(logits, lambda z, _: disputed[z])
+    return {c: min(1.0, mean) for c, mean in means.items()}
+
+
+def _mean_where_it_wins(
+    logits: torch.Tensor, value: Callable[[int, torch.Tensor], torch.Tensor]
+) -> dict[int, float]:
+    """Mean over the voxels where a class wins of what `value` makes of each slice's number and float32 logits."""
     sums = torch.zeros(len(logits), dtype=torch.float64)
     voxels = torch.zeros(len(logits), dtype=torch.int64)
-    for z in range(logits.shape[1]):
-        winner = logits[:, z].float().argmax(0).ravel()
+    for z in range(logits.shape[1]):  # slice by slice: a softmax of the whole volume would double the memory
+        of_slice = logits[:, z].float()
+        winner = of_slice.argmax(0).ravel()
         voxels += torch.bincount(winner, minlength=len(logits))
-        sums += torch.bincount(winner, weights=disputed[z].ravel().double(), minlength=len(logits))
-    return {c: min(1.0, float(sums[c] / voxels[c])) for c in range(1, len(logits)) if voxels[c]}
+        sums += torch.bincount(winner, weights=value(z, of_slice).ravel().double(), minlength=len(logits))
+    return {c: float(sums[c] / voxels[c]) for c in range(1, len(logits)) if voxels[c]}

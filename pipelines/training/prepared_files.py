@@ -10,6 +10,8 @@ from blake3 import blake3
 
 from curation.errors import CurationError
 from pipelines.case_copies import OF_CASES, address_key
+from pipelines.files_of_users import content_hash
+from pipelines.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class PreparedFiles:
             raise CurationError(f"{file}: is not there any more; restore it or leave the case out") from error
         known = self.file("hash", "txt", [str(file), found.st_size, found.st_mtime_ns])
         if not known.is_file():
-            put_whole(known, blake3(file.read_bytes()).hexdigest().encode())
+            put_whole(known, content_hash(file).encode())
         return known.read_text(encoding="ascii")
 
     def file(self, kind: str, ending: str, made_from: Sequence[object]) -> Path:
@@ -48,7 +50,9 @@ class PreparedFiles:
 
 def put_whole(file: Path, data: bytes) -> None:
     """Write a file whole or not at all, whoever else writes the same one at the same moment."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f".{file.name}.{uuid4().hex}")
-    beside.write_bytes(data)
-    beside.replace(file)
+    write_whole(file, data, own_name_beside(file))
+
+
+def own_name_beside(file: Path) -> Path:
+    """What a file is called until it is whole: no two writers have the same, and a purge and `gc` know it."""
+    return file.with_name(f".{file.name}.{uuid4().hex}.part")

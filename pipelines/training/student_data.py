@@ -1,7 +1,6 @@
 """The student's training data: brought to a network's input once and cached, drawn in a seeded order."""
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,11 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import torch
-from blake3 import blake3
 from monai.transforms import Compose
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
@@ -21,9 +18,9 @@ from torch.utils.data import Dataset
 from curation.errors import CurationError, GridError
 from curation.labels import CLASS_IDS
 from curation.volumes import decode_geometry, decode_image, decode_mask
-from pipelines.case_copies import OF_CASES, address_key
 from pipelines.profiles import StudentStage
 from pipelines.training.jobs import JobCase
+from pipelines.training.prepared_files import PreparedFiles, put_whole
 from pipelines.training.student_transforms import IMAGE, LABEL, MISSING
 from pipelines.training.student_volumes import Box, Placement, foreground_box
 
@@ -66,8 +63,7 @@ class Cache:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        self._files = PreparedFiles(folder)
 
     def prepare(self, member: JobCase, stage: StudentStage, margin_mm: float | None) -> Prepared:
         """Bring one member to the input of one stage, or find that this was done before.
@@ -81,25 +77,18 @@ class Cache:
         if member.mask is None:
             raise CurationError(f"{member.case}: has no mask to train on; leave it out of the dataset")
         recipe = [CACHE_VERSION, stage.size, stage.pad, margin_mm]
-        labels_file = self._file("labels", "npz", self._content(member.mask), recipe)
-        self._mark(member.case, labels_file)
+        labels_file = self._files.file("labels", "npz", [self._files.content(member.mask), recipe])
+        self._files.mark(member.case, labels_file)
         if not labels_file.is_file():
             self._prepare_labels(member.case, member.mask, stage, margin_mm, labels_file)
         with np.load(labels_file) as labels:
             box = Box(tuple(labels["box"][0].tolist()), tuple(labels["box"][1].tolist()))
-        image_file = self._file(
-            "image", "npy", self._content(member.image), [*recipe, stage.window_hu, box.start, box.stop]
-        )
-        self._mark(member.case, image_file)
+        of_image = [*recipe, stage.window_hu, box.start, box.stop]
+        image_file = self._files.file("image", "npy", [self._files.content(member.image), of_image])
+        self._files.mark(member.case, image_file)
         if not image_file.is_file():
             self._prepare_image(member.case, member.image, member.mask, stage, box, image_file)
         return Prepared(member.case, image_file, labels_file, member.missing, member.pseudo)
-
-    def _mark(self, case: str, file: Path) -> None:
-        """Remember, before it is written, whose data will lie in a file: a purge of the case deletes it."""
-        mark = self.folder / OF_CASES / address_key(case) / file.name
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
 
     def _prepare_labels(
         self, case: str, mask: Path, stage: StudentStage, margin_mm: float | None, file: Path
@@ -117,7 +106,7 @@ class Cache:
         at_input = placed.labels(torch.from_numpy(np.ascontiguousarray(labels[box.slices])))
         buffer = BytesIO()
         np.savez(buffer, labels=at_input.numpy(), box=np.array([box.start, box.stop]))
-        _put(file, buffer.getvalue())
+        put_whole(file, buffer.getvalue())
 
     def _prepare_image(
         self, case: str, image_source: Path, mask: Path, stage: StudentStage, box: Box, file: Path
@@ -131,30 +120,7 @@ class Cache:
         buffer = BytesIO()
         # Half precision: z-scores of a clipped image lie within ±10, three digits are more than CT has.
         np.save(buffer, at_input.numpy().astype(np.float16))
-        _put(file, buffer.getvalue())
-
-    def _content(self, file: Path) -> str:
-        """The hash of a file's bytes, remembered while its size and time stay the same."""
-        try:
-            found = file.stat()
-        except FileNotFoundError as error:
-            raise CurationError(f"{file}: is not there any more; restore it or leave the case out") from error
-        known = self._file("hash", "txt", str(file), [found.st_size, found.st_mtime_ns])
-        if not known.is_file():
-            _put(known, blake3(file.read_bytes()).hexdigest().encode())
-        return known.read_text()
-
-    def _file(self, kind: str, ending: str, content: str, recipe: Sequence[object]) -> Path:
-        key = blake3(json.dumps([kind, content, recipe]).encode()).hexdigest()[:40]
-        return self.folder / key[:2] / f"{key}.{kind}.{ending}"
-
-
-def _put(file: Path, data: bytes) -> None:
-    """Write a file whole or not at all, whoever else writes the same one at the same moment."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f".{file.name}.{uuid4().hex}")
-    beside.write_bytes(data)
-    beside.replace(file)
+        put_whole(file, buffer.getvalue())
 
 
 def prepare_all(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from curation.errors import CurationError
+from curation.images import why_no_volume
 from curation.labels import CLASSES, ORGAN_IDS, TUMOR_ID, is_reserved
 from curation.volumes import decode_geometry, decode_mask, encode_mask
 from pipelines.case_copies import nnunet_key
@@ -97,8 +98,8 @@ def _convert_label(case: JobCase, label: Path) -> bool:
         raise TrainingError(f"{case.case}: {error}") from error
     if differs:
         raise TrainingError(f"{case.case}: {case.mask} is not on the grid of {case.image}: {differs}")
-    if min(geometry.shape) < 2:
-        raise TrainingError(f"{case.case}: {case.image} has one slice; the teacher is three-dimensional, leave it out")
+    if flat := why_no_volume(geometry.shape):
+        raise TrainingError(f"{case.case}: {case.image}: {flat}; leave it out")
     reserved = {value: IGNORED for value in runs.voxels() if is_reserved(value)}
     if not label.is_file():
         write_whole(label, encode_mask(runs.remap({TUMOR_ID: 0, **reserved}), geometry))

@@ -1,6 +1,5 @@
 """nnU-Net's experiment planner, within what a profile fixes of patch, batch and channels."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_en
 )
 
 from pipelines.profiles import TeacherProfile
-from pipelines.training.teacher_folders import AUGMENTERS_VARIABLE, PLANS
-from pipelines.whole_files import write_whole
+from pipelines.training.teacher_folders import AUGMENTERS_VARIABLE, PLANS, write_json
 
 
 class ProfilePlanner(ExperimentPlanner):
@@ -104,4 +102,4 @@ def make_plans(dataset: str, plans_file: Path, profile: TeacherProfile) -> None:
         del os.environ[AUGMENTERS_VARIABLE]
         if before is not None:
             os.environ[AUGMENTERS_VARIABLE] = before
-    write_whole(plans_file, json.dumps(plans, indent=1, default=lambda value: value.tolist()).encode())
+    write_json(plans_file, plans)

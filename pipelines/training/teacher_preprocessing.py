@@ -8,21 +8,20 @@ the content that it was made from: other trainings on the same cases find it the
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from io import BytesIO
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.training.jobs import Reporter, TrainingError
-from pipelines.training.prepared_files import PreparedFiles, put_whole
+from pipelines.training.prepared_files import PreparedFiles, own_name_beside, put_whole
 from pipelines.training.teacher_folders import CONFIGURATION, NnunetFolders, RawCase
+from pipelines.workers import WorkerLostError, submit, worker_pool
 
 # Raise it when what is kept of a case changes, so that nothing kept the old way is taken for new.
 CACHE_VERSION = 1
@@ -198,7 +197,7 @@ def _preprocess_case(
             file.parent.mkdir(parents=True, exist_ok=True)
             with made.open("rb") as stream:
                 os.fsync(stream.fileno())  # under its new name it counts as whole, after a power cut too
-            _place(made, file, file.with_name(f".{file.name}.{uuid4().hex}"))
+            _place(made, file, own_name_beside(file))
             made.unlink()
     for file, ending in zip(kept, PREPROCESSED_ENDINGS, strict=True):
         place = output / (case.key + ending)
@@ -232,7 +231,7 @@ def _place(source: Path, target: Path, beside: Path) -> None:
     try:
         os.link(source, target)
     except FileExistsError:
-        pass  # another training was faster, with the same content
+        return  # another training was faster: under one name lies what was made from one content
     except OSError:
         shutil.copyfile(source, beside)
         beside.replace(target)
@@ -243,39 +242,48 @@ def _only_numbers(voxels: NDArray[Any]) -> None:
         raise ValueError(_NO_NUMBERS)
 
 
-class _naming:
-    """Turns whatever nnU-Net throws at a case into an error that says which case it was."""
-
-    def __init__(self, case: RawCase) -> None:
-        self._case = case
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, MemoryError):
-            raise TrainingError(
-                f"{self._case.case}: not enough memory for {self._case.image}; close other programs or leave it out"
-            ) from error
-        if isinstance(error, Exception):
-            # nnU-Net looks for NaN itself, in words of its own.
-            nan = "NaN" in str(error)
-            found = _NO_NUMBERS if nan else f"{type(error).__name__}: {error}".splitlines()[0]
-            raise TrainingError(
-                f"{self._case.case}: {self._case.image} is not usable ({found}); repair it or leave it out"
-            ) from error
+@contextmanager
+def _naming(case: RawCase) -> Iterator[None]:
+    """Turn whatever nnU-Net throws at a case into an error that says which case it was."""
+    try:
+        yield
+    except MemoryError as error:
+        raise TrainingError(
+            f"{case.case}: not enough memory for {case.image}; close other programs or leave it out"
+        ) from error
+    except Exception as error:
+        # nnU-Net looks for NaN itself, in words of its own.
+        nan = "NaN" in str(error)
+        found = _NO_NUMBERS if nan else f"{type(error).__name__}: {error}".splitlines()[0]
+        raise TrainingError(
+            f"{case.case}: {case.image} is not usable ({found}); repair it or leave it out"
+        ) from error
 
 
 def _map_cases(function: Callable[..., Result], jobs: list[tuple[Any, ...]]) -> Iterator[Result]:
-    """Apply `function` to each job in order, in a pool of processes where that pays."""
-    workers = min(os.cpu_count() or 1, 8)
+    """Apply `function` to each job, a case and more, in order; in a pool of processes where that pays."""
+    workers = min(len(os.sched_getaffinity(0)), 8)
     if workers < 4 or len(jobs) < _POOL_FROM_CASES:
         yield from (function(*job) for job in jobs)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(function, *job) for job in jobs]
-        try:
-            yield from (future.result() for future in futures)
-        finally:
-            for future in futures:
-                future.cancel()
+    done = 0
+    try:
+        with worker_pool(workers) as pool:
+            futures = [submit(pool, _call, (function, job)) for job in jobs]
+            try:
+                for future in futures:
+                    yield future.result()
+                    done += 1
+            finally:
+                for future in futures:
+                    future.cancel()
+    except WorkerLostError as error:
+        raise TrainingError(
+            f"{jobs[done][0].case}: a process that worked on this case or one of the next was killed; most often "
+            "memory was short: close other programs and train again, which goes on with what is left"
+        ) from error
+
+
+def _call(job: tuple[Callable[..., Result], tuple[Any, ...]]) -> Result:
+    function, arguments = job
+    return function(*arguments)

@@ -303,20 +303,25 @@ def test_copies_under_runs_go_and_job_files_name_the_patient_no_more(filled, tmp
     copies = [
         runs / "predict-M" / "out" / "S__A.nii.gz",
         runs / "predict-M" / "out" / "S__A.nii.gz.json",
+        runs / "predict-M" / "out" / "S__A.probability.nii.gz",
+        runs / "predict-M" / "out" / ".S__A.nii.gz.part",  # a kill came while it was written
         teacher / "masks" / "S__A.nii.gz",
         teacher / "nnunet" / "raw" / "Dataset001_maskledger" / "labelsTr" / "00001_A.nii.gz",
         teacher / "nnunet" / "preprocessed" / "Dataset001_maskledger" / "p" / "00001_A.b2nd",
         teacher / "nnunet" / "preprocessed" / "Dataset001_maskledger" / "p" / "00001_A_seg.b2nd",
         teacher / "nnunet" / "done" / "00001_A",
         runs / "prepared" / "ab" / "abc.image.npy",
+        runs / "prepared" / "ab" / ".abc.image.npy.5f3e.part",
         runs / "prepared" / "cases" / "S__A" / "abc.image.npy",
         runs / "prepared" / "cd" / "cde.labels.npz",  # whose nobody noted
     ]
     others = [
         teacher / "masks" / "S__A.b.nii.gz",
+        teacher / "masks" / ".S__A.b.nii.gz.part",
         teacher / "masks" / "S__B.nii.gz",
         teacher / "nnunet" / "raw" / "Dataset001_maskledger" / "labelsTr" / "00000_A.nii.gz",  # T/A
         runs / "prepared" / "ef" / "efa.image.npy",
+        runs / "prepared" / "ef" / ".efa.image.npy.5f3e.part",
         runs / "prepared" / "cases" / "S__B" / "efa.image.npy",
         student / "weights" / "S__A.pt",
     ]

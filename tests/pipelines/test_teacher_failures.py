@@ -1,6 +1,7 @@
 """What a teacher's training says when memory, a checkpoint or the preprocessed data fail it."""
 
 import errno
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,6 +107,25 @@ def test_a_case_that_nnunet_cannot_use_is_named(content, found, tmp_path):
         list(teacher_preprocessing.analyze_all([case], 100, PreparedFiles(tmp_path / "prepared")))
     assert str(said.value).startswith(f"S/C: {image} is not usable ({found}")
     assert str(said.value).endswith("; repair it or leave it out")
+
+
+class Deadly:
+    """Ends the process that unpickles it, as the system does where memory runs out."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def test_a_process_that_is_killed_over_a_case_is_told_with_the_case(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4))
+    monkeypatch.setattr(teacher_preprocessing, "_POOL_FROM_CASES", 1)
+    case = RawCase("00000_C", "S/C", tmp_path / "i.nii.gz", tmp_path / "l.nii.gz", "train")
+    with pytest.raises(TrainingError) as said:
+        list(teacher_preprocessing._map_cases(print, [(case, Deadly())]))
+    assert str(said.value) == (
+        "S/C: a process that worked on this case or one of the next was killed; most often memory was short: "
+        "close other programs and train again, which goes on with what is left"
+    )
 
 
 @pytest.mark.long

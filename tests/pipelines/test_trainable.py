@@ -1,4 +1,4 @@
-"""What a training refuses before it starts. No training process is ever reached here."""
+"""What a training and a prediction refuse before they start. No process of theirs is ever reached here."""
 
 import os
 from functools import partial
@@ -11,10 +11,12 @@ from volume_files import SHAPE, boxes, write_image, write_volume
 
 from curation.errors import CurationError
 from curation.labels import ORGAN_IDS
+from db import writes
 from db.models import ModelKind, SourceRevision
 from db.retractions import revision_subject
 from pipelines.freeze import FreezeRequest, freeze
 from pipelines.ingest import IngestRequest, ingest
+from pipelines.predict import predict
 from pipelines.profiles import load_profile
 from pipelines.retract import retract
 from pipelines.review import absent
@@ -29,6 +31,7 @@ def _no_training(monkeypatch):
         raise AssertionError("a training process was started")
 
     monkeypatch.setattr("pipelines.train.run_child", started)
+    monkeypatch.setattr("pipelines.predict.run_child", started)
 
 
 def refusal(bench, kind=ModelKind.TEACHER, dataset=None, **options):
@@ -111,8 +114,24 @@ def test_a_volume_of_one_slice_is_refused(cohort, tmp_path):
         slice_[4 * place : 4 * place + 3, 2:5, 0] = organ
     take(cohort, tmp_path, slice_, "FLAT")
     assert refusal(cohort) == (
-        "N/FLAT: is a volume of one slice (60 × 10 × 1), and the networks are three-dimensional; freeze without it"
+        "N/FLAT: 60 × 10 × 1 voxels: one slice is not a volume, and the networks know organs by what lies above and "
+        "below; freeze without it"
     )
+
+
+def test_one_slice_and_an_image_that_is_not_hu_are_not_predicted(bench, tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, SHAPE).astype(np.int16)
+    mr = take(bench, tmp_path, name="MR", image=grey)
+    flat = take(bench, tmp_path, np.ones((9, 8, 1), np.uint8), "FLAT")
+    profile = load_profile("quick").model_dump(mode="json")
+    with bench.catalog.writing() as session:
+        writes.add_model(session, "t", ModelKind.TEACHER, profile=profile, weights_path=str(tmp_path))
+    assert predict(bench, "t", 'source = "N"').refused == [
+        f"{flat}: 9 × 8 × 1 voxels: one slice is not a volume, and the networks know organs by what lies above and "
+        "below; give the whole scan",
+        f"{mr}: not in HU: values from 0 to 255: grey levels of a window, not HU; give the CT in Hounsfield units, as "
+        "its scanner wrote it",
+    ]
 
 
 def test_an_organ_that_nobody_drew_is_refused_for_a_teacher_alone(bench, tmp_path):
