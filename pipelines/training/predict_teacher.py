@@ -21,6 +21,7 @@ from pipelines.training.finished import PredictedMask, predict_all
 from pipelines.training.jobs import Job, Reporter, TrainingError
 from pipelines.training.mirrored import MirroredPredictor
 from pipelines.training.precision import Precision
+from pipelines.training.saved import UnreadableError, read_saved
 from pipelines.training.teacher import WEIGHTS_FILE, use_all_threads
 from pipelines.training.teacher_folders import CONFIGURATION
 from pipelines.training.worker import MODEL_FILE
@@ -67,8 +68,8 @@ class Teacher:
             model = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
             plans = json.loads((folder / "plans.json").read_text(encoding="utf-8"))
             self.dataset = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-            weights = torch.load(folder / WEIGHTS_FILE, map_location="cpu", weights_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
+            weights = read_saved(folder / WEIGHTS_FILE)
+        except (OSError, ValueError, UnreadableError) as error:
             raise TrainingError(f"{folder}: not a whole teacher ({error}); train it again") from error
         self.profile = job.profile.predict
         self.identity = {"weights": model["weights_hash"], "predict": self.profile.model_dump(mode="json")}

@@ -158,6 +158,19 @@ def test_a_checkpoint_of_another_network_is_refused(trained_teacher, teacher_job
     assert events[-1]["remedy"] == "delete it to begin anew, or train with the profile that it was made with"
 
 
+@pytest.mark.long  # imports nnU-Net
+@pytest.mark.parametrize("held", [b"", b"weights\n"], ids=["empty", "text"])
+def test_a_teacher_with_weights_that_torch_cannot_read_is_refused_in_one_line(tiny_profile, tmp_path, held):
+    from pipelines.training.predict_teacher import Teacher
+
+    for name in ("model.json", "plans.json", "dataset.json"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "weights.pt").write_bytes(held)
+    job = Job(task="predict", work_dir=tmp_path, profile=tiny_profile, model_dir=tmp_path)
+    with pytest.raises(TrainingError, match=r"^\S+: not a whole teacher \([^\n]+\); train it again$"):
+        Teacher(job)
+
+
 def test_a_preprocessing_that_stopped_goes_on_with_the_case_that_was_in_work(tmp_path, monkeypatch):
     (tmp_path / "nnunet").mkdir()
     cases = []
