@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.errors import MaskFileError
+from curation.errors import MaskFileError, kind_and_first_line
 from curation.geometry import Geometry
 
 # SOP classes, https://dicom.nema.org/medical/dicom/current/output/html/part04.html#sect_B.5
@@ -115,7 +115,7 @@ def read_slice_head(stream: BinaryIO, filename: str) -> CtSlice | None:
         raise MaskFileError(f"{filename}: not DICOM, though it is called so; fetch it again") from None
     except Exception as error:
         # pydicom raises whatever a damaged element makes its parsers raise.
-        found = f"{type(error).__name__}: {error}".splitlines()[0]
+        found = kind_and_first_line(error)
         raise MaskFileError(f"{filename}: a damaged DICOM file ({found}); fetch it again") from error
 
 

@@ -23,3 +23,14 @@ class LabelValueError(CurationError):
 
 class GridError(CurationError):
     """Two volumes that must share one voxel grid do not."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, or is called. Of weights that do not fit torch lists every one, a line each."""
+    return str(error).partition("\n")[0].rstrip(":") or type(error).__name__
+
+
+def kind_and_first_line(error: BaseException) -> str:
+    """The same with the error's kind before it, for libraries that raise whatever a damaged file leads them to."""
+    said, kind = first_line(error), type(error).__name__
+    return kind if said == kind else f"{kind}: {said}"

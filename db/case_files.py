@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from curation.status import Status
 from curation.volumes import Geometry
+from db.batches import batches
 from db.models import Annotation, Case, MaskVersion, ReservedVoxels, Role, Source
 from db.queries.selection import case_refs, resolve
 from db.writes import AnnotationValues
@@ -59,8 +60,7 @@ def queried(session: Session, query: str) -> list[CaseFile]:
 def case_files(session: Session, version_ids: Sequence[int]) -> list[CaseFile]:
     """Cases by version id, in the order asked for. Two queries a thousand versions, however many there are."""
     found: dict[int, CaseFile] = {}
-    for begin in range(0, len(version_ids), 1000):
-        batch = version_ids[begin : begin + 1000]
+    for batch in batches(version_ids):
         annotations: dict[int, list[Annotation]] = {}
         for row in session.scalars(select(Annotation).where(Annotation.version_id.in_(batch))):
             annotations.setdefault(row.version_id, []).append(row)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from curation.status import Origin, Status
 from curation.twins import Copy, Known
+from db.batches import batches
 from db.models import (
     Annotation,
     Case,
@@ -27,7 +28,6 @@ from db.writes.insert import table_of
 
 # So many rows are in memory at once; their columns are numbers.
 _ROWS = 20_000
-_IDS = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +145,7 @@ def _file_axes(codes: str) -> tuple[int, ...]:
 def stored_masks(session: Session, version_ids: Sequence[int]) -> list[StoredMask]:
     """The stored masks of some newest versions; those without one are left out."""
     found = []
-    for batch in _batches(version_ids):
+    for batch in batches(version_ids):
         rows = session.execute(
             _known(MaskVersion.id, MaskVersion.voxel_hash, MaskVersion.file_hash).where(
                 MaskVersion.id.in_(batch), MaskVersion.file_hash.is_not(None)
@@ -262,8 +262,3 @@ def _case(columns: Sequence[Any]) -> Known:
 def _streamed(session: Session, statement: Executable) -> Iterator[Sequence[Any]]:
     """Rows of a statement over tables, so many at a time."""
     return session.connection().execute(statement, execution_options={"yield_per": _ROWS}).partitions()
-
-
-def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for begin in range(0, len(ids), _IDS):
-        yield ids[begin : begin + _IDS]

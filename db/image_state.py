@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from curation.status import Status
 from curation.volumes import Geometry
+from db.batches import batches
 from db.case_files import stored_geometry
 from db.models import Annotation, Case, Image, MaskVersion, Source
 
@@ -38,9 +39,9 @@ def known_images(
 ) -> list[KnownImage]:
     """The images of a source's cases, or of some cases, by address; cases without one are not among them."""
     if case_ids is not None:
-        ids = sorted(case_ids)
-        batches = [ids[begin : begin + 1000] for begin in range(0, len(ids), 1000)]
-        found = [image for batch in batches for image in _known(session, Case.id.in_(batch))]
+        found = [
+            image for ids in batches(sorted(case_ids)) for image in _known(session, Case.id.in_(ids))
+        ]
         return sorted(found, key=lambda image: image.address)
     return _known(session, Case.source_id == source_id)
 
@@ -114,13 +115,12 @@ class SeenImage:
 
 def seen_images(session: Session, case_ids: Collection[int]) -> dict[int, SeenImage]:
     """Case id to its image as last read; cases whose image was never read are not among them."""
-    ids = sorted(case_ids)
     columns = (Image.case_id, Image.file_bytes, Image.modified_ns, Image.voxel_hash, Image.note)
     return {
         case_id: SeenImage(file_bytes, modified_ns, voxel_hash, note)
-        for begin in range(0, len(ids), 1000)
+        for ids in batches(sorted(case_ids))
         for case_id, file_bytes, modified_ns, voxel_hash, note in session.execute(
-            select(*columns).where(Image.case_id.in_(ids[begin : begin + 1000]))
+            select(*columns).where(Image.case_id.in_(ids))
         )
     }
 

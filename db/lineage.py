@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from curation.status import Origin, Status
+from db.batches import batches
 from db.models import (
     Annotation,
     Dataset,
@@ -21,9 +22,6 @@ from db.models import (
     SourceRevision,
     VersionKind,
 )
-
-# A question with a variable per version stays below what either database takes.
-BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +79,7 @@ class Lineage:
 
 def lineages(session: Session, version_ids: Sequence[int]) -> Iterator[tuple[int, Lineage]]:
     """The lineage of each version, in the order asked for, a thousand at a time."""
-    for begin in range(0, len(version_ids), BATCH):
-        batch = version_ids[begin : begin + BATCH]
+    for batch in batches(version_ids):
         chains, numbers = _chains(session, batch)
         classes, models = _classes(session, batch, numbers)
         for version_id in batch:
@@ -147,12 +144,12 @@ def _classes(
 
 def _parts(session: Session, prediction_ids: Sequence[int]) -> Iterator[tuple[int, str]]:
     """Of combined predictions: the models whose predictions they were combined from."""
-    for begin in range(0, len(prediction_ids), BATCH):
+    for batch in batches(prediction_ids):
         rows = session.execute(
             select(PredictionPart.prediction_id, Model.name)
             .join(Prediction, Prediction.id == PredictionPart.part_id)
             .join(Model, Model.id == Prediction.model_id)
-            .where(PredictionPart.prediction_id.in_(prediction_ids[begin : begin + BATCH]))
+            .where(PredictionPart.prediction_id.in_(batch))
         )
         yield from rows
 

@@ -9,6 +9,7 @@ from sqlalchemy import Select, bindparam, func, not_, select
 from sqlalchemy.orm import Session
 
 from curation.errors import UsageError
+from db.batches import batches
 from db.models import Decision, Model, Prediction, PredictionClass, PredictionPart, Retraction, Verdict
 from db.standing import is_retracted
 
@@ -93,8 +94,7 @@ def said_of_classes(session: Session, prediction_ids: Collection[int]) -> dict[i
         PredictionClass.prediction_id, PredictionClass.class_id,
         PredictionClass.voxels, PredictionClass.confidence,
     )  # fmt: skip
-    for begin in range(0, len(wanted), 1000):
-        batch = wanted[begin : begin + 1000]
+    for batch in batches(wanted):
         for row in session.execute(select(*columns).where(PredictionClass.prediction_id.in_(batch))):
             found.setdefault(row.prediction_id, {})[row.class_id] = Said(row.voxels, row.confidence)
     return found

@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
+from db.batches import batches
 from db.models import (
     Case,
     Dataset,
@@ -166,8 +167,7 @@ def needed_by_others(session: Session, hashes: Collection[str], case_ids: Collec
     """Those of the stored files that a version or prediction of another case needs."""
     wanted = sorted(hashes)
     found: set[str | None] = set()
-    for begin in range(0, len(wanted), 1000):
-        batch = wanted[begin : begin + 1000]
+    for batch in batches(wanted):
         for table, column in _STORED:
             found.update(
                 session.scalars(select(column).where(column.in_(batch), table.case_id.not_in(case_ids)))

@@ -13,6 +13,7 @@ from curation.labels import BY_ID, CLASS_IDS
 from curation.query import Node
 from curation.status import Evidence, Origin, Severity, Status
 from curation.worklist import Candidate, OpenFinding
+from db.batches import batches
 from db.filters import compile_filter
 from db.models import (
     Annotation,
@@ -32,7 +33,6 @@ from db.standing import class_is_accepted, class_is_stale, is_retracted
 
 # Rows that are Python objects at a time.
 _CHUNK = 10_000
-_BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -226,12 +226,11 @@ def open_findings(
 ) -> dict[tuple[int, int | None], list[OpenFinding]]:
     """Open findings by (version id, class id or None for the whole mask), in the order of their ids."""
     found: dict[tuple[int, int | None], list[OpenFinding]] = {}
-    wanted = sorted(version_ids)
-    for begin in range(0, len(wanted), _BATCH):
+    for batch in batches(sorted(version_ids)):
         rows = session.scalars(
             select(FindingRow)
             .where(
-                FindingRow.version_id.in_(wanted[begin : begin + _BATCH]),
+                FindingRow.version_id.in_(batch),
                 FindingRow.state == FindingState.OPEN,
             )
             .order_by(FindingRow.id)
@@ -246,7 +245,7 @@ def open_findings(
 def drawings(session: Session, version_ids: Sequence[int], class_ids: Collection[int]) -> list[Drawing]:
     """The annotated ones of some classes in some versions, by version and class."""
     found = []
-    for begin in range(0, len(version_ids), _BATCH):
+    for batch in batches(version_ids):
         rows: Any = session.execute(
             select(
                 MaskVersion.case_id, Annotation.version_id, Annotation.class_id, Annotation.class_hash,
@@ -256,7 +255,7 @@ def drawings(session: Session, version_ids: Sequence[int], class_ids: Collection
             .outerjoin(Prediction, Prediction.id == Annotation.prediction_id)
             .outerjoin(Model, Model.id == Prediction.model_id)
             .where(
-                Annotation.version_id.in_(version_ids[begin : begin + _BATCH]),
+                Annotation.version_id.in_(batch),
                 Annotation.class_id.in_(sorted(class_ids)),
                 Annotation.status == Status.ANNOTATED,
             )

@@ -9,6 +9,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from curation.protocol import OUTSIDE_PROTOCOL
 from curation.status import Status
+from db.batches import batches
 from db.models import (
     Annotation,
     Decision,
@@ -191,8 +192,7 @@ def _classes(
     session: Session, version_ids: Sequence[int], statement: Select[int, int]
 ) -> dict[int, frozenset[int]]:
     found: dict[int, set[int]] = {}
-    for begin in range(0, len(version_ids), 1000):
-        batch = list(version_ids[begin : begin + 1000])
+    for batch in batches(version_ids):
         for version_id, class_id in session.execute(statement, {"versions": batch}):
             found.setdefault(version_id, set()).add(class_id)
     return {version_id: frozenset(classes) for version_id, classes in found.items()}

@@ -1,7 +1,7 @@
 """Which files of the store the catalog's rows stand on, and what the rows say of their voxels."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -9,6 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
+from db.batches import batches
 from db.ingest_state import REDERIVE
 from db.models import (
     Annotation,
@@ -23,9 +24,6 @@ from db.models import (
     SourceRevision,
     Tombstone,
 )
-
-# SQLite takes 32,766 bound values in a statement.
-_IDS_PER_STATEMENT = 10_000
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def contents(session: Session, claims: Iterable[Claim]) -> dict[Claim, Contents]
     predictions = [claim.id for claim in claims if claim.of == "prediction"]
     voxels: dict[tuple[str, int], dict[int, int]] = defaultdict(dict)
     hashes: dict[int, dict[int, str]] = defaultdict(dict)
-    for ids in _pieces(versions):
+    for ids in batches(versions):
         columns = (Annotation.version_id, Annotation.class_id, Annotation.voxels, Annotation.class_hash)
         for row in session.execute(
             select(*columns).where(Annotation.version_id.in_(ids), Annotation.voxels > 0)
@@ -131,7 +129,7 @@ def contents(session: Session, claims: Iterable[Claim]) -> dict[Claim, Contents]
             hashes[row.version_id][row.class_id] = row.class_hash
         for reserved in session.scalars(select(ReservedVoxels).where(ReservedVoxels.version_id.in_(ids))):
             voxels["version", reserved.version_id][reserved.value] = reserved.voxels
-    for ids in _pieces(predictions):
+    for ids in batches(predictions):
         found = select(PredictionClass.prediction_id, PredictionClass.class_id, PredictionClass.voxels)
         for one in session.execute(found.where(PredictionClass.prediction_id.in_(ids))):
             voxels["prediction", one.prediction_id][one.class_id] = one.voxels
@@ -255,11 +253,6 @@ def _predictions() -> Select[*tuple[Any, ...]]:
         .where(Prediction.case_id.not_in(select(Tombstone.case_id)))
         .order_by(Prediction.id)
     )  # fmt: skip
-
-
-def _pieces(ids: list[int]) -> Iterator[list[int]]:
-    for at in range(0, len(ids), _IDS_PER_STATEMENT):
-        yield ids[at : at + _IDS_PER_STATEMENT]
 
 
 def _all_of(claims: list[Claim]) -> str:

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Select, collate, select
 from sqlalchemy.orm import Session
 
 from curation.query import Node
+from db.batches import IDS_PER_STATEMENT, batches
 from db.filters import asks_states_alone, asks_version, class_measured
 from db.models import Case, Source, StateCount
 from db.queries.tallies import count_by_source, few_measured, select_found
@@ -14,8 +15,6 @@ from db.snapshots import NEWEST, Frame, counted, frame, named
 
 # Of so many cases of a source all are looked up and sorted; for more of them the index of names is walked.
 _FEW = 5000
-# A question with a variable per state stays below what either database takes.
-_BATCH = 1000
 
 
 def by_address(session: Session) -> tuple[ColumnElement[str], ColumnElement[str]]:
@@ -69,8 +68,8 @@ def page_ids(
 def _in_order(session: Session, case_ids: Sequence[int], *, descending: bool) -> list[int]:
     """Cases in order of address."""
     rows: list[tuple[str, str, int]] = []
-    for begin in range(0, len(case_ids), _BATCH):
-        of_these = Case.id.in_(case_ids[begin : begin + _BATCH])
+    for batch in batches(case_ids):
+        of_these = Case.id.in_(batch)
         columns = select(Source.name, Case.name, Case.id).join(Source, Source.id == Case.source_id)
         rows += [
             (source, name, case_id) for source, name, case_id in session.execute(columns.where(of_these))
@@ -134,10 +133,9 @@ def _few_of(session: Session, node: Node, source_ids: Sequence[int]) -> dict[int
 def _lookups(states: Mapping[int, Collection[int]]) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
     """Sources and states to look up together in the index, every source with every state."""
     of_any = set[int]().union(*states.values())
-    if len(states) * len(of_any) <= _BATCH:
+    if len(states) * len(of_any) <= IDS_PER_STATEMENT:
         yield list(states), sorted(of_any)
         return
     for source_id, of_it in states.items():
-        ordered = sorted(of_it)
-        for begin in range(0, len(ordered), _BATCH):
-            yield [source_id], ordered[begin : begin + _BATCH]
+        for batch in batches(sorted(of_it)):
+            yield [source_id], batch

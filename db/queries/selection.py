@@ -15,6 +15,7 @@ from curation.labels import BY_ID, CLASS_IDS, ORGAN_IDS
 from curation.query import Everything, Node
 from curation.status import Origin, Status
 from db import purged
+from db.batches import IDS_PER_STATEMENT
 from db.filters import asks_states_alone, asks_version, class_measured, is_flagged, is_stale
 from db.models import Case, MaskVersion, Role, Source, Tombstone, VersionKind
 from db.queries.paging import by_address, page_ids
@@ -25,8 +26,6 @@ from db.state_bits import drawn_classes
 
 # What a page of cases can be sorted by.
 ORDERS = ("case", "patient", "role", "version", "labels", "organs", "slices", "spacing", "changed")
-# A question with a variable per version stays below what either database takes.
-BATCH = 1000
 
 
 class UnknownCaseError(UsageError):
@@ -236,7 +235,7 @@ def cases(
         QueryError: The query cannot be read.
     """
     node = resolved(session, query)
-    if limit is not None and limit <= BATCH and snapshot == NEWEST and order == "case":
+    if limit is not None and limit <= IDS_PER_STATEMENT and snapshot == NEWEST and order == "case":
         page = page_ids(session, node, limit, offset, descending=descending)
         rows = session.execute(_newest_rows(), {"ids": page}).all() if page else []
         return sorted(map(_case_row, rows), key=lambda row: (row.source, row.name), reverse=descending)

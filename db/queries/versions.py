@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from curation.labels import BY_ID
 from curation.status import Evidence, Origin, Severity, Status
+from db.batches import batches
 from db.models import (
     Annotation,
     Case,
@@ -297,9 +298,7 @@ def annotations(session: Session, version_id: int) -> list[AnnotationRow]:
 def findings(session: Session, version_ids: Sequence[int]) -> dict[int, list[StoredFinding]]:
     """Findings by version, open ones first, errors before warnings before infos."""
     found: dict[int, list[StoredFinding]] = {version_id: [] for version_id in version_ids}
-    # In batches: SQLite takes some 32,000 parameters in one statement.
-    for begin in range(0, len(version_ids), 1000):
-        batch = version_ids[begin : begin + 1000]
+    for batch in batches(version_ids):
         rows = session.scalars(
             select(FindingRow).where(FindingRow.version_id.in_(batch)).order_by(FindingRow.id)
         )

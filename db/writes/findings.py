@@ -1,17 +1,17 @@
 """Findings after a version was written: those of checks that look further, and those that come back with a state."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from curation.status import Finding
+from db.batches import batches
 from db.models import FindingRow, FindingState
 from db.writes.insert import insert_all, table_of
 
-_BATCH = 1000
 _OPEN_AGAIN = {"state": FindingState.OPEN, "person": None, "reason": None, "decided_at": None}
 
 
@@ -36,7 +36,7 @@ def refile(
         How many rows were written or deleted; 0 where the same was found before.
     """
     written = 0
-    for batch in _batches(version_ids):
+    for batch in batches(version_ids):
         known = {
             (row.version_id, row.check, row.class_id): row
             for row in session.scalars(
@@ -98,11 +98,6 @@ def _says_the_same(row: FindingRow, f: Finding) -> bool:
         float(f.limit),
         f.message,
     )
-
-
-def _batches(version_ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for begin in range(0, len(version_ids), _BATCH):
-        yield version_ids[begin : begin + _BATCH]
 
 
 def settle_as_in(session: Session, version_id: int, earlier_id: int) -> None:

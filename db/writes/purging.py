@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, Table, Text, cast, delete, or_, select, update
 from sqlalchemy.orm import Session
 
+from db.batches import batches
 from db.models import (
     Annotation,
     Case,
@@ -147,7 +148,7 @@ def empty_cases(session: Session, case_ids: Sequence[int], addresses: Collection
 def _forget_comparisons(session: Session, addresses: Collection[str]) -> None:
     """Delete what a check found in other cases by comparing them with these."""
     named = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, addresses))})(?!\w)")
-    for batch in _batches(sorted(addresses)):
+    for batch in batches(sorted(addresses), _FORMS_PER_STATEMENT):
         mentions = or_(*(FindingRow.message.contains(address, autoescape=True) for address in batch))
         rows = session.execute(select(FindingRow.id, FindingRow.message).where(mentions)).all()
         gone = [row.id for row in rows if named.search(row.message)]
@@ -202,7 +203,7 @@ def _forget(
 ) -> int:
     (key,) = table.primary_key.columns
     found: dict[int, Any] = {}
-    for batch in _batches(forms):
+    for batch in batches(forms, _FORMS_PER_STATEMENT):
         named = or_(*(cast(column, Text).contains(form, autoescape=True) for form in batch))
         found |= {row[0]: row[1] for row in session.execute(select(key, column).where(named))}
     clean = {row: _scrubbed(value, scrub) for row, value in found.items()}
@@ -210,11 +211,6 @@ def _forget(
     for row, value in changed.items():
         session.execute(update(table).where(key == row).values({column.name: value}))
     return len(changed)
-
-
-def _batches(forms: Sequence[str]) -> Iterator[Sequence[str]]:
-    for begin in range(0, len(forms), _FORMS_PER_STATEMENT):
-        yield forms[begin : begin + _FORMS_PER_STATEMENT]
 
 
 def _scrubbed(value: Any, scrub: Callable[[str], str]) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from curation.errors import kind_and_first_line
 from pipelines.exported_file import FACTS_MEMBER, ExportedFacts, read_facts
 from pipelines.training.jobs import Job, Reporter, TrainingError
 from pipelines.training.saved import UnreadableError, read_saved
@@ -69,7 +70,7 @@ def read_exported(file: Path) -> tuple[ExportedFacts, Mapping[StageName, dict[st
         found = checksum(stages)
     except Exception as error:
         # A damaged zip or pickle makes torch raise nearly anything.
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = kind_and_first_line(error)
         raise TrainingError(
             f"{file}: the weights cannot be read ({reason}); copy or export it again"
         ) from error

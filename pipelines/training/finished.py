@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 from blake3 import blake3
 
-from curation.errors import CurationError
+from curation.errors import CurationError, kind_and_first_line
 from pipelines.training.jobs import JobCase, Reporter, TrainingError
 from pipelines.training.memory import MemoryWatch
 from pipelines.whole_files import write_whole
@@ -235,7 +235,7 @@ def _tell(
         )
     except Exception as error:
         traceback.print_exception(error)
-        found = f"{type(error).__name__}: {error}".splitlines()[0]
+        found = kind_and_first_line(error)
         reporter.problem(case.case, f"{case.image}: {found}", remedy)
     else:
         assert case.out is not None, "checked before it was read"

@@ -6,6 +6,8 @@ from typing import IO, Any
 
 import torch
 
+from curation.errors import first_line
+
 
 class UnreadableError(Exception):
     """A file is absent, cut, damaged or something else; the message is torch's reason, in one line."""
@@ -34,8 +36,3 @@ def read_saved(file: Path | IO[bytes], device: torch.device | str = "cpu") -> An
     except Exception as error:
         # A damaged zip or pickle makes torch raise nearly anything: EOFError, IndexError, UnpicklingError.
         raise UnreadableError(first_line(error)) from error
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, or is called. Of weights that do not fit torch lists every one, a line each."""
-    return str(error).partition("\n")[0].rstrip(":") or type(error).__name__

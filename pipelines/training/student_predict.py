@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from curation.components import component_sizes, drop_small, keep_largest
+from curation.errors import first_line
 from curation.labels import CLASS_IDS
 from curation.probability import percent_steps
 from curation.rle import RunLengths
@@ -22,7 +23,7 @@ from pipelines.training.exported import read_exported
 from pipelines.training.finished import PredictedMask, predict_all
 from pipelines.training.jobs import Job, Reporter, TrainingError
 from pipelines.training.precision import Precision
-from pipelines.training.saved import UnreadableError, first_line, read_saved
+from pipelines.training.saved import UnreadableError, read_saved
 from pipelines.training.student import CLASSES, STAGES, StageName, build_network
 from pipelines.training.student_volumes import Box, Placement, foreground_box
 from pipelines.training.worker import MODEL_FILE

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from curation.errors import kind_and_first_line
 from pipelines.training.jobs import Reporter, TrainingError
 from pipelines.training.prepared_files import PreparedFiles, own_name_beside, put_whole
 from pipelines.training.teacher_folders import CONFIGURATION, NnunetFolders, RawCase
@@ -111,7 +112,7 @@ def unreadable_case(cases: Mapping[str, str], folder: Path) -> str | None:
             for array in (data, labels):
                 array[:]
         except Exception as error:
-            found = f"{type(error).__name__}: {error}".splitlines()[0]
+            found = kind_and_first_line(error)
             return f"{case}: its preprocessed data cannot be read ({folder / key}: {found})"
     return None
 
@@ -254,7 +255,7 @@ def _naming(case: RawCase) -> Iterator[None]:
     except Exception as error:
         # nnU-Net looks for NaN itself, in words of its own.
         nan = "NaN" in str(error)
-        found = _NO_NUMBERS if nan else f"{type(error).__name__}: {error}".splitlines()[0]
+        found = _NO_NUMBERS if nan else kind_and_first_line(error)
         raise TrainingError(
             f"{case.case}: {case.image} is not usable ({found}); repair it or leave it out"
         ) from error

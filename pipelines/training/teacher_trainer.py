@@ -21,6 +21,7 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch.nn.parallel import DistributedDataParallel
 
+from curation.errors import kind_and_first_line
 from pipelines.profiles import TeacherProfile
 from pipelines.training.jobs import Reporter, TrainingError
 from pipelines.training.precision import Precision
@@ -225,7 +226,7 @@ class LedgerTrainer(nnUNetTrainer):
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            found = f"{type(error).__name__}: {error}".splitlines()[0]
+            found = kind_and_first_line(error)
             name = filename_or_checkpoint if isinstance(filename_or_checkpoint, str) else "the checkpoint"
             if "state_dict" in str(error):
                 architecture = self.configuration_manager.network_arch_class_name.rpartition(".")[2]

@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 from typing import TextIO
 
-from curation.errors import CurationError
+from curation.errors import CurationError, first_line, kind_and_first_line
 from pipelines.training.jobs import Job, Reporter, read_job
 
 # Where a trained model says what it is: {"kind": "teacher" or "student", and more as the kind likes}.
@@ -35,12 +35,12 @@ def run(job_file: Path) -> int:
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":  # torch's; this module does not import it
             traceback.print_exc()
-            found = f"not enough memory on the GPU ({str(error).splitlines()[0]})"
+            found = f"not enough memory on the GPU ({first_line(error)})"
             reporter.problem(None, found, "lower batch_size, size or channels of that network in the profile")
             return 1
         # Whatever a library throws must arrive as one line; the traceback stands in the log.
         traceback.print_exc()
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = kind_and_first_line(error)
         reporter.problem(None, reason, f"the traceback is in {job.work_dir / 'log.txt'}")
     return 1 if reporter.problems else 0
 
