@@ -38,8 +38,9 @@ faults: .venv/.installed ## Kill, fill, stop and flip real processes and files: 
 	@echo "$(KILLS) kills with SEED=$(SEED)"
 	FAULTS_KILLS=$(KILLS) FAULTS_SEED=$(SEED) $(BIN)/python -m pytest tests/faults
 
-lint: .venv/.installed ## ruff, mypy, import-linter
+lint: .venv/.installed ## ruff and its formatter, mypy, import-linter
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -15,6 +15,14 @@ def write_cases(rows: Iterable[CaseRow], out: TextIO) -> None:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*FACTS, *CLASS_NAMES])
     for row in rows:
-        facts = (row.address, row.version, row.labels, row.organs, row.role.value, row.patient, row.licence or "")
+        facts = (
+            row.address,
+            row.version,
+            row.labels,
+            row.organs,
+            row.role.value,
+            row.patient,
+            row.licence or "",
+        )
         states = (row.classes[name]["origin"] or row.classes[name]["status"] for name in CLASS_NAMES)
         writer.writerow([*facts, *states])

@@ -62,7 +62,12 @@ def main() -> None:
     seconds = {}
     run(ws, "init")
     for role, ending in (("train", "Tr"), ("test", "Ts")):
-        folders = ("--labels", str(given.cohort / f"labels{ending}"), "--images", str(given.cohort / f"images{ending}"))
+        folders = (
+            "--labels",
+            str(given.cohort / f"labels{ending}"),
+            "--images",
+            str(given.cohort / f"images{ending}"),
+        )
         run(ws, "ingest", "--source", SOURCE, *folders, "--role", role)
     freeze(ws, "strong", "strong", "--val", "0.2", *seed)
     profile = ("--profile", given.profile, *seed)

@@ -160,7 +160,11 @@ def measure_case(student: Student, shape: tuple[int, int, int], repeats: int) ->
         image = read(source)
         title = f"student, {'×'.join(map(str, shape))}"
         for what, work, target in (
-            ("file to file", lambda: write(result, student.predict(read(source))), "1.0 s, 4000 MB on an H200"),
+            (
+                "file to file",
+                lambda: write(result, student.predict(read(source))),
+                "1.0 s, 4000 MB on an H200",
+            ),
             ("without reading and writing", lambda: student.predict(image), ""),
             ("reading alone", lambda: read(source), ""),
         ):

@@ -28,7 +28,9 @@ def main(arguments: list[str] | None = None) -> None:
     golden = Path(__file__).resolve().parents[2] / "shared" / "golden" / "flare23_metrics"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reference", type=Path, default=golden / "reference" / "amos_0013_perturbed.nii.gz")
-    parser.add_argument("--prediction", type=Path, default=golden / "prediction" / "amos_0013_perturbed.nii.gz")
+    parser.add_argument(
+        "--prediction", type=Path, default=golden / "prediction" / "amos_0013_perturbed.nii.gz"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="ours; the others run once (default 5)")
     given = parser.parse_args(arguments)
     geometry, reference = decode_mask(given.reference.read_bytes(), given.reference.name)

@@ -40,6 +40,7 @@ class UnresolvedPair:
 
 # Order of label_tolerance in FLARE23_DSC_NSD_Eval.py, JunMa11/FLARE; colors: a qualitative set that stays
 # distinguishable for color-blind readers by lightness as well as hue; codes: SNOMED CT body structures.
+# fmt: off
 CLASSES: tuple[LabelClass, ...] = (
     LabelClass(1, "liver", "Liver", 5.0, "#b5482e", "10200004", ("li",)),
     LabelClass(
@@ -71,6 +72,7 @@ CLASSES: tuple[LabelClass, ...] = (
     ),
     LabelClass(14, "tumor", "Tumor", 2.0, "#d500f9", "108369006", ("tumour", "lesion"), ("class",)),
 )
+# fmt: on
 CLASS_IDS: tuple[int, ...] = tuple(c.id for c in CLASSES)
 ORGAN_IDS: tuple[int, ...] = tuple(c.id for c in CLASSES if "organ" in c.groups)
 TUMOR_ID = 14

@@ -273,9 +273,7 @@ def _near_rows(
     return tuple((dy, dz, width) for _, dy, dz, width in sorted(rows))
 
 
-def _far_points(
-    mine: _Surface, other: _Surface, rows: tuple[tuple[int, int, int], ...], grid: _Grid
-) -> Bits:
+def _far_points(mine: _Surface, other: _Surface, rows: tuple[tuple[int, int, int], ...], grid: _Grid) -> Bits:
     """Those of my points with no point of the other within the tolerance: a word for each of `mine.points`.
 
     Nearest rows first: most points find one at once, and words without open points are dropped.

@@ -104,7 +104,9 @@ def origin_figure(classes: ClassCounts) -> go.Figure:
     figure.add_scatter(
         y=[c.title for c in CLASSES],
         x=[sum(classes[name][origin] for origin in Origin) for name in CLASS_NAMES],
-        text=[" ".join(f" +{classes[name][o]} {o}" for o in others if classes[name][o]) for name in CLASS_NAMES],
+        text=[
+            " ".join(f" +{classes[name][o]} {o}" for o in others if classes[name][o]) for name in CLASS_NAMES
+        ],
         mode="text",
         textposition="middle right",
         textfont_size=11,
@@ -155,7 +157,9 @@ def source_figure(coverage: Mapping[str, ClassCounts], *, dark: bool = False) ->
         x=[c.title for _ in sources for c in CLASSES],
         y=[source for source in sources for _ in CLASSES],
         text=[text for row in texts for text in row],
-        textfont={"color": ["#ffffff" if dark or share > 0.75 else "#1e292e" for row in shares for share in row]},
+        textfont={
+            "color": ["#ffffff" if dark or share > 0.75 else "#1e292e" for row in shares for share in row]
+        },
         mode="text",
         hoverinfo="skip",
         showlegend=False,

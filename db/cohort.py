@@ -127,9 +127,7 @@ def newest_grids(session: Session) -> Grids:
         table_of(MaskVersion), table_of(Case), table_of(Case).c.newest_version_id == v.id
     )
     rows = [
-        (*numbers, *_file_axes(codes))
-        for some in _streamed(session, statement)
-        for *numbers, codes in some
+        (*numbers, *_file_axes(codes)) for some in _streamed(session, statement) for *numbers, codes in some
     ]
     table = np.array(rows, np.int64).reshape(-1, 7)
     table = table[np.argsort(table[:, 0])]
@@ -139,7 +137,9 @@ def newest_grids(session: Session) -> Grids:
 @cache
 def _file_axes(codes: str) -> tuple[int, ...]:
     """The place of each of the patient's axes in axis codes: (2, 1, 0) of SPR."""
-    return tuple(next(place for place, code in enumerate(codes) if code in ends) for ends in ("LR", "PA", "IS"))
+    return tuple(
+        next(place for place, code in enumerate(codes) if code in ends) for ends in ("LR", "PA", "IS")
+    )
 
 
 def stored_masks(session: Session, version_ids: Sequence[int]) -> list[StoredMask]:

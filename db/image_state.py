@@ -39,9 +39,7 @@ def known_images(
 ) -> list[KnownImage]:
     """The images of a source's cases, or of some cases, by address; cases without one are not among them."""
     if case_ids is not None:
-        found = [
-            image for ids in batches(sorted(case_ids)) for image in _known(session, Case.id.in_(ids))
-        ]
+        found = [image for ids in batches(sorted(case_ids)) for image in _known(session, Case.id.in_(ids))]
         return sorted(found, key=lambda image: image.address)
     return _known(session, Case.source_id == source_id)
 

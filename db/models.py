@@ -517,7 +517,8 @@ class Prediction(Base):
         String(64), comment="BLAKE3 of the bytes of the image it was made on"
     )
     probability_hash: Mapped[str | None] = mapped_column(
-        String(64), comment="SHA-256 of the stored map of its probabilities, in percent; NULL where none was kept"
+        String(64),
+        comment="SHA-256 of the stored map of its probabilities, in percent; NULL where none was kept",
     )
     run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
     created_at: Mapped[datetime] = mapped_column(default=utc_now, comment="UTC")

@@ -96,7 +96,8 @@ def stored_files(session: Session) -> list[StoredFile]:
             came_in.setdefault(row.probability_hash, f"{address}, its probabilities")
             maps[row.probability_hash].add(row.file_hash)
     masks = [
-        StoredFile(name, _all_of(rows), tuple(rows), tuple(sorted(maps[name]))) for name, rows in claims.items()
+        StoredFile(name, _all_of(rows), tuple(rows), tuple(sorted(maps[name])))
+        for name, rows in claims.items()
     ]
     others = [(name, by) for name, by in came_in.items() if name not in claims]
     return masks + [StoredFile(name, by, (), tuple(sorted(maps[name]))) for name, by in others]

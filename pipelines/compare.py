@@ -188,9 +188,7 @@ def _common_cases(rows: Mapping[str, list[EvaluationRow]]) -> tuple[set[int], tu
 def _rows(
     scores: Mapping[str, list[EvaluationRow]], cases: list[int], baseline: str, resamples: int, seed: int
 ) -> list[ComparedRow]:
-    arrays = {
-        name: {metric: _array(of, cases, metric) for metric in METRICS} for name, of in scores.items()
-    }
+    arrays = {name: {metric: _array(of, cases, metric) for metric in METRICS} for name, of in scores.items()}
     # A class counts in a case where all models have it; from one reference they all have the same.
     known = np.logical_and.reduce([~np.isnan(of["dsc"]) for of in arrays.values()])
     for of in arrays.values():

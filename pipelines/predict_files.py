@@ -132,7 +132,9 @@ def with_settings(model: FileModel, wanted: Wanted) -> FileModel:
         UsageError: A map of probabilities is asked for, or what the model cannot do.
     """
     if wanted.probabilities:
-        raise UsageError("--probabilities keeps maps for `complement`, which files know nothing of; leave it out")
+        raise UsageError(
+            "--probabilities keeps maps for `complement`, which files know nothing of; leave it out"
+        )
     return replace(model, profile=model.profile.model_copy(update={"predict": wanted.of(model)}))
 
 

@@ -13,9 +13,7 @@ Positive = Annotated[int, Field(gt=0)]
 # Voxels along nnU-Net's array axes z, y, x (inferior–superior, posterior–anterior, left–right).
 PatchSize = tuple[Positive, Positive, Positive]
 # Voxels along the patient's x, y, z.
-StudentSize = tuple[
-    Annotated[int, Field(ge=17)], Annotated[int, Field(ge=17)], Annotated[int, Field(ge=17)]
-]
+StudentSize = tuple[Annotated[int, Field(ge=17)], Annotated[int, Field(ge=17)], Annotated[int, Field(ge=17)]]
 
 
 # What background says of classes that nobody looked for in a case: docs/decisions/0016-what-is-missing.md.

@@ -38,9 +38,7 @@ def means_table(comparison: Comparison) -> Table:
     return Table(
         f"DSC / NSD in %, protocol {comparison.protocol}, mean ± standard deviation of {_cases(comparison.cases)}",
         ("class", "cases", *models),
-        tuple(
-            (row.label, str(row.n), *(row.values[m].text for m in models)) for row in comparison.rows
-        ),
+        tuple((row.label, str(row.n), *(row.values[m].text for m in models)) for row in comparison.rows),
         tuple(range(1, len(models) + 2)),
     )
 

@@ -126,11 +126,19 @@ def _read(job: _Job) -> tuple[str, str, str]:
         with job.image.open("rb") as stream:
             look = look_at_image(stream, str(job.image))
     except OSError as error:
-        return job.address, f"{job.address}: {job.image}: {error.strerror}; repair it or freeze without it", ""
+        return (
+            job.address,
+            f"{job.address}: {job.image}: {error.strerror}; repair it or freeze without it",
+            "",
+        )
     except CurationError as error:
         return job.address, f"{job.address}: {error}", ""
     if difference := look.geometry.difference(job.geometry):
-        return job.address, f"{job.address}: {job.image} is not on its mask's grid: {difference}; ingest it anew", ""
+        return (
+            job.address,
+            f"{job.address}: {job.image} is not on its mask's grid: {difference}; ingest it anew",
+            "",
+        )
     # A copy or a touch gives a file another time; another content is another matter.
     if job.known is not None and look.voxel_hash != job.known.voxel_hash:
         return (

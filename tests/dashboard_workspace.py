@@ -99,7 +99,12 @@ def _fill(ws: Workspace, cohort: Path) -> None:
 def _trainings(bench: Workbench) -> None:
     """What a training leaves behind, without training: a model with curves, a failed run, a running one."""
     curves = [
-        {"epoch": epoch, "train_loss": 1.2 * 0.9**epoch, "val_loss": 1.3 * 0.92**epoch, "val_dice": 1 - 0.9**epoch}
+        {
+            "epoch": epoch,
+            "train_loss": 1.2 * 0.9**epoch,
+            "val_loss": 1.3 * 0.92**epoch,
+            "val_dice": 1 - 0.9**epoch,
+        }
         for epoch in range(1, 31)
     ]
     with bench.catalog.writing() as session:

@@ -118,9 +118,7 @@ def print_problems(noted: Iterable[str], refused: Iterable[str]) -> None:
         print(f"refused: {line}", file=sys.stderr)
 
 
-def finish(
-    outcome: "Outcome", title: str, as_json: bool, more: Mapping[str, Any] | None = None
-) -> None:
+def finish(outcome: "Outcome", title: str, as_json: bool, more: Mapping[str, Any] | None = None) -> None:
     """As `report`, of a stage that has a run in the catalog; `more` goes into the JSON."""
     report(outcome, title, as_json, {"run": outcome.run_id, **(more or {})})
 

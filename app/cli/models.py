@@ -71,7 +71,14 @@ def _train(
         trained = train(
             ws.bench(progress=console_progress()),
             TrainRequest(
-                ModelKind(kind), dataset, load_profile(profile), name, seed, device, gpus, frozenset(allow or ())
+                ModelKind(kind),
+                dataset,
+                load_profile(profile),
+                name,
+                seed,
+                device,
+                gpus,
+                frozenset(allow or ()),
             ),
         )
     for line in trained.refused:
@@ -141,7 +148,8 @@ def predict(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="A model that was trained here, or with --out FILE.pt.")],
     cases: Annotated[
-        list[str], typer.Argument(metavar="QUERY|IMAGE...", help='E.g. "weak or unlabeled"; with --out: files.')
+        list[str],
+        typer.Argument(metavar="QUERY|IMAGE...", help='E.g. "weak or unlabeled"; with --out: files.'),
     ],
     out: OutOption = None,
     series: SeriesOption = None,
@@ -149,7 +157,8 @@ def predict(
     tta: Annotated[
         bool | None,
         typer.Option(
-            "--tta/--no-tta", help="Average over mirrored inputs (teachers alone). Default: the model's profile."
+            "--tta/--no-tta",
+            help="Average over mirrored inputs (teachers alone). Default: the model's profile.",
         ),
     ] = None,
     components: Annotated[

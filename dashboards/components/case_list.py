@@ -6,7 +6,17 @@ from dashboards.components.markup import Html, case_link, joined, squares, table
 from dashboards.components.times import stamp
 from db.queries import CaseRow
 
-COLUMNS = ("Case", "Classes", "Labels", "Version", "Role", "Slices", "Spacing x × y × z (mm)", "Changed (UTC)", "")
+COLUMNS = (
+    "Case",
+    "Classes",
+    "Labels",
+    "Version",
+    "Role",
+    "Slices",
+    "Spacing x × y × z (mm)",
+    "Changed (UTC)",
+    "",
+)
 
 
 def case_table(rows: Iterable[CaseRow]) -> Html:

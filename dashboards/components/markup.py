@@ -49,11 +49,10 @@ def table(
     """
     kinds = [' class="num"' if i in numeric else "" for i in range(len(columns))]
     head = "".join(f'<th scope="col"{k}>{markup(c)}</th>' for k, c in zip(kinds, columns, strict=True))
-    lines = (
-        "".join(f"<td{k}>{markup(c)}</td>" for k, c in zip(kinds, row, strict=True)) for row in rows
-    )
+    lines = ("".join(f"<td{k}>{markup(c)}</td>" for k, c in zip(kinds, row, strict=True)) for row in rows)
     body = "".join(
-        f'<tr class="sum">{line}</tr>' if number in sums else f"<tr>{line}</tr>" for number, line in enumerate(lines)
+        f'<tr class="sum">{line}</tr>' if number in sums else f"<tr>{line}</tr>"
+        for number, line in enumerate(lines)
     )
     kind = "ml compact" if compact else "ml"
     return Html(

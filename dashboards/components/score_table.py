@@ -20,7 +20,9 @@ def comparison_table(comparison: Comparison, models: list[str]) -> Html:
             Html(square(name, "original") + " " + markup(row.label)) if name else row.label
         ]
         scores = [(row.values[model].dsc, row.values[model].nsd) for model in models]
-        best = [max((pair[i] for pair in scores if not math.isnan(pair[i])), default=math.nan) for i in (0, 1)]
+        best = [
+            max((pair[i] for pair in scores if not math.isnan(pair[i])), default=math.nan) for i in (0, 1)
+        ]
         for pair in scores:
             for value, highest in zip(pair, best, strict=True):
                 text = "–" if math.isnan(value) else f"{100 * value:.2f}"

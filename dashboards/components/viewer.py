@@ -121,7 +121,9 @@ def viewer(scene: Scene, boxes: Sequence[Sequence[int]], present: Mapping[int, f
         left, right, above, _ = (_SIDES[edge] for edge in plane.edges)
         shown = f"W {w.width_hu:g} L {w.level_hu:g} HU" if scene.image_hu is not None else "mask alone"
         spacing = scene.geometry.spacing_ras_mm[plane.axis]
-        picture_place.image(picture, output_format="PNG", alt=f"{plane} slice {number} of {slices}, mask in color")
+        picture_place.image(
+            picture, output_format="PNG", alt=f"{plane} slice {number} of {slices}, mask in color"
+        )
         picture_place.caption(
             f"{plane.value.title()} slice {number} of {slices}, {spacing:.2f} mm apart · {shown} · "
             f"radiological convention: patient's {left} on the left of the picture, {right} on the right, "

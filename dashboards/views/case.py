@@ -27,7 +27,9 @@ def heading(case: CasePage) -> Html:
         f"{x} × {y} × {z} voxels of {mm} mm (x, y, z)",
         f"axes {case.detail.orientation}",
     ]
-    drawn = tag(f"version {case.detail.row.number} of {case.versions[-1].number}: {case.detail.row.kind.value}")
+    drawn = tag(
+        f"version {case.detail.row.number} of {case.versions[-1].number}: {case.detail.row.kind.value}"
+    )
     return Html(
         f'<div class="ml-heading"><h1>{markup(case.address)}</h1>{drawn} '
         f'<span class="ml-caption">{" · ".join(markup(fact) for fact in facts)}</span></div>'
@@ -99,7 +101,9 @@ with difference:
         st.caption("This is the first version: as it was ingested.")
     elif changed:
         came = sum(c.what == "came in" for c in changed)
-        st.caption(f"Against version {parent.number}: {came} classes came in, {len(changed) - came} differ otherwise.")
+        st.caption(
+            f"Against version {parent.number}: {came} classes came in, {len(changed) - came} differ otherwise."
+        )
         st.html(case_facts.changes_table(changed))
     else:
         st.caption(f"No class differs from version {parent.number}.")

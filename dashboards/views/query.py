@@ -57,7 +57,10 @@ except QueryError as error:
 
 if not found:
     if query:
-        st.info("No case is so. Clear the box to see all cases, or try one of the examples.", icon=":material/info:")
+        st.info(
+            "No case is so. Clear the box to see all cases, or try one of the examples.",
+            icon=":material/info:",
+        )
     else:
         st.info("This catalog has no cases yet; `maskledger ingest` takes some in.", icon=":material/info:")
     st.stop()
@@ -90,7 +93,12 @@ pages = math.ceil(found / PAGE_SIZE)
 page = st.pagination(pages, key=f"page of {query} {order} {descending}") if pages > 1 else 1
 with ws.catalog.reading() as session:
     rows = queries.cases(
-        session, query or "", limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE, order=order, descending=descending
+        session,
+        query or "",
+        limit=PAGE_SIZE,
+        offset=(page - 1) * PAGE_SIZE,
+        order=order,
+        descending=descending,
     )
 st.html(case_table(rows))
 st.html(square_legend())

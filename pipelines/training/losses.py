@@ -37,9 +37,7 @@ class DiceCrossEntropy(nn.Module):
 
     weights: Tensor
 
-    def __init__(
-        self, classes: int, weights: Tensor | None = None, *, nested: Collection[int] = ()
-    ) -> None:
+    def __init__(self, classes: int, weights: Tensor | None = None, *, nested: Collection[int] = ()) -> None:
         """`weights` (classes,) weigh the voxels of each class in the cross entropy; None: all the same."""
         super().__init__()
         self.classes = classes

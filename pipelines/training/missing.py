@@ -47,8 +47,8 @@ class MissingRule:
             what = "an organ" if coarse else "a class"
             network = "coarse" if coarse else "fine"
             raise TrainingError(
-                f"missing = \"{setting}\": every training case misses {what}, so that nothing tells the {network} "
-                "network where no organ is; complement the cases first, or set missing = \"background\""
+                f'missing = "{setting}": every training case misses {what}, so that nothing tells the {network} '
+                'network where no organ is; complement the cases first, or set missing = "background"'
             )
 
     def targets(self, labels: Tensor, missing: Tensor) -> Tensor:

@@ -160,6 +160,4 @@ def _finish(profile: StudentProfile, model: Path, reporter: Reporter) -> None:
         curves += [{"stage": name, **point} for point in saved["curve"]]
     description = {"kind": "student", "margin_mm": profile.margin_mm, "weights_hash": digest.hexdigest()}
     write_whole(model / "model.json", json.dumps(description, indent=1).encode())
-    reporter.done(
-        weights=str(model), weights_hash=digest.hexdigest(), metrics=metrics, curves=curves
-    )
+    reporter.done(weights=str(model), weights_hash=digest.hexdigest(), metrics=metrics, curves=curves)

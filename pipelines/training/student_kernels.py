@@ -18,7 +18,9 @@ Axis = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]
 # The same on the way in, with a weight of each neighbour: 0 where it lies outside the crop.
 AxisInside = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
 
-_AXIS_INSIDE = types.Tuple((types.Array(types.int32, 1, "C"),) * 2 + (types.Array(types.float32, 1, "C"),) * 2)
+_AXIS_INSIDE = types.Tuple(
+    (types.Array(types.int32, 1, "C"),) * 2 + (types.Array(types.float32, 1, "C"),) * 2
+)
 _AXIS = types.Tuple((types.Array(types.int32, 1, "C"),) * 2 + (types.Array(types.float32, 1, "C"),))
 _SCORES = types.Array(types.float32, 4, "A", readonly=True)
 _SLICES_READ = types.Array(types.float32, 3, "C")
@@ -99,9 +101,7 @@ def resize(volume, along_x, along_y, along_z, padding, first, last, out):  # typ
                 low = a * line_a[i] + b * line_b[i] + c * line_c[i] + d * line_d[i]
                 high = a * line_a[j] + b * line_b[j] + c * line_c[j] + d * line_d[j]
                 inside = all_lines * (at_low_x[x] + at_high_x[x])
-                out[x, y, z] = (
-                    at_low_x[x] * low + at_high_x[x] * high + padding * (np.float32(1) - inside)
-                )
+                out[x, y, z] = at_low_x[x] * low + at_high_x[x] * high + padding * (np.float32(1) - inside)
 
 
 @numba.njit(types.void(_SCORES, types.int64, _SLICES_READ), cache=True, nogil=True)

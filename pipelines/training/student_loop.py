@@ -84,9 +84,7 @@ class NetworkTraining:
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
         )
-        self.scaler = torch.amp.GradScaler(
-            precision.device.type, enabled=precision.dtype == torch.float16
-        )
+        self.scaler = torch.amp.GradScaler(precision.device.type, enabled=precision.dtype == torch.float16)
         self.classes = classes
         self.rule = MissingRule(missing, train, coarse=classes == 2, sides_swap="x" in stage.flips)
         self.validation = self.rule.referees(validation)
@@ -260,7 +258,9 @@ def load_saved(file: Path, device: torch.device) -> dict[str, Any]:
     try:
         saved: dict[str, Any] = read_saved(file, device)
     except UnreadableError as error:
-        raise TrainingError(f"{file}: cannot be read ({error}); delete it to start this stage anew") from error
+        raise TrainingError(
+            f"{file}: cannot be read ({error}); delete it to start this stage anew"
+        ) from error
     return saved
 
 

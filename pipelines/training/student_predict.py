@@ -227,7 +227,9 @@ def _saved(model: Path) -> tuple[float, str, Mapping[StageName, dict[str, Any]]]
         try:
             saved[name] = read_saved(file)
         except UnreadableError as error:
-            raise TrainingError(f"{model}: not a whole student ({file.name}: {error}); train it again") from error
+            raise TrainingError(
+                f"{model}: not a whole student ({file.name}: {error}); train it again"
+            ) from error
     return float(said["margin_mm"]), str(said["weights_hash"]), saved
 
 

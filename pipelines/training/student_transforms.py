@@ -85,8 +85,12 @@ def table_1(flips: str, *, intensity: bool) -> Compose:
         steps += [
             # The image is z-scored: edge values are air where the crop reaches the skin.
             RandZoomd(
-                both, prob=0.15, min_zoom=0.9, max_zoom=1.2,
-                mode=["trilinear", "nearest"], padding_mode="edge",
+                both,
+                prob=0.15,
+                min_zoom=0.9,
+                max_zoom=1.2,
+                mode=["trilinear", "nearest"],
+                padding_mode="edge",
             ),
             RandGaussianNoised(IMAGE, prob=0.15, std=0.01),
             RandGaussianSmoothd(IMAGE, prob=0.15, sigma_x=sigma, sigma_y=sigma, sigma_z=sigma),

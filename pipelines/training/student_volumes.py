@@ -211,9 +211,7 @@ class Placement:
             for axis in range(3)
         ]
         scores, bits = logits.numpy(), probability.view(np.uint16)
-        _in_parts(
-            self.crop[2], lambda first, last: kernels.decide(scores, *axes, first, last, winners, bits)
-        )
+        _in_parts(self.crop[2], lambda first, last: kernels.decide(scores, *axes, first, last, winners, bits))
         return probability
 
 

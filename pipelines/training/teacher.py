@@ -62,7 +62,9 @@ def train_teacher(job: Job, reporter: Reporter) -> None:
 
 def _claim(job: Job) -> None:
     """Make sure that a work folder serves one job: a half-done other one would be continued in its place."""
-    digest = hashlib.sha256(job.model_dump_json(exclude={"device", "processes", "work_dir"}).encode()).hexdigest()
+    digest = hashlib.sha256(
+        job.model_dump_json(exclude={"device", "processes", "work_dir"}).encode()
+    ).hexdigest()
     file = job.work_dir / "job.sha256"
     if not file.is_file():
         write_whole(file, digest.encode())
@@ -82,7 +84,9 @@ def use_all_threads() -> None:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 
-def _train(job: Job, folders: NnunetFolders, plans: dict[str, Any], precision: Any, reporter: Reporter) -> Any:
+def _train(
+    job: Job, folders: NnunetFolders, plans: dict[str, Any], precision: Any, reporter: Reporter
+) -> Any:
     """Run nnU-Net's training loop, from the latest checkpoint if there is one; returns the trainer."""
     from pipelines.training.teacher_processes import process_count, train_together
     from pipelines.training.teacher_trainer import FINAL
@@ -107,7 +111,9 @@ def build_trainer(job: Job, plans: dict[str, Any], precision: Any, reporter: Rep
     raw = NnunetFolders(job.work_dir / "nnunet").raw
     dataset = json.loads((raw / "dataset.json").read_text(encoding="utf-8"))
     # nnUNetTrainer takes this key out of the plans.
-    trainer = LedgerTrainer({**plans, "continue_training": False}, CONFIGURATION, 0, dataset, precision.device)
+    trainer = LedgerTrainer(
+        {**plans, "continue_training": False}, CONFIGURATION, 0, dataset, precision.device
+    )
     trainer.configure(job.profile.teacher, job.seed, precision, reporter)
     return trainer
 

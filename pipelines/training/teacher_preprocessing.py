@@ -143,7 +143,13 @@ def _recipe(plans: dict[str, Any], dataset: dict[str, Any]) -> list[object]:
 
 
 def _analyze_case(case: RawCase, samples: int, cache: PreparedFiles) -> Analysis:
-    made_from = [CACHE_VERSION, version("nnunetv2"), samples, cache.content(case.image), cache.content(case.label)]
+    made_from = [
+        CACHE_VERSION,
+        version("nnunetv2"),
+        samples,
+        cache.content(case.image),
+        cache.content(case.label),
+    ]
     file = cache.file("analysis", "npz", made_from)
     if not file.is_file():
         cache.mark(case.case, file)
@@ -152,7 +158,10 @@ def _analyze_case(case: RawCase, samples: int, cache: PreparedFiles) -> Analysis
         put_whole(file, buffer.getvalue())
     with np.load(file) as kept:
         return Analysis(
-            kept["shape"].tolist(), kept["spacing_mm"].tolist(), kept["intensities"], float(kept["relative_size"])
+            kept["shape"].tolist(),
+            kept["spacing_mm"].tolist(),
+            kept["intensities"],
+            float(kept["relative_size"]),
         )
 
 

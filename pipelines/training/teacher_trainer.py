@@ -42,9 +42,7 @@ class LedgerTrainer(nnUNetTrainer):
     is_ddp: bool
     network: Any
 
-    def configure(
-        self, profile: TeacherProfile, seed: int, precision: Precision, reporter: Reporter
-    ) -> None:
+    def configure(self, profile: TeacherProfile, seed: int, precision: Precision, reporter: Reporter) -> None:
         """Take the settings of a profile."""
         self.profile = profile
         self.seed = seed
@@ -234,9 +232,7 @@ class LedgerTrainer(nnUNetTrainer):
                     f"{name}: is of another network than this training's {architecture} ({found}); "
                     "delete it to begin anew, or train with the profile that it was made with"
                 ) from error
-            raise TrainingError(
-                f"{name}: cannot be read ({found}); delete it to go on without it"
-            ) from error
+            raise TrainingError(f"{name}: cannot be read ({found}); delete it to go on without it") from error
 
     def plot_network_architecture(self) -> None:
         """No picture: it needs a package that nnU-Net itself calls broken."""

@@ -258,7 +258,10 @@ def test_a_workspace_on_postgresql_is_the_same(postgres_url, tmp_path, monkeypat
 
 def test_gates_and_settings_that_cannot_be_are_wrong_usage(cli):
     for words, said in (
-        (("complement", "weak", "--model", "M", "--min-confidence", "pancras=0.8"), "did you mean 'pancreas'"),
+        (
+            ("complement", "weak", "--model", "M", "--min-confidence", "pancras=0.8"),
+            "did you mean 'pancreas'",
+        ),
         (("complement", "weak", "--model", "M", "--uncertain-below", "0.62"), "take 0.60 or 0.65"),
         (("predict", "M", "weak", "--components", "some"), "neither 'largest' nor 'all'"),
     ):

@@ -139,7 +139,10 @@ def test_evaluate_sums_up_both_protocols(run):
     assert list(found["summary"]) == ["flare23", "known"]
     liver_row, spleen = found["summary"]["known"]["rows"][0], found["summary"]["known"]["rows"][2]
     assert (liver_row["class"], liver_row["half"]["dsc"], liver_row["half"]["cases"]) == ("Liver", 0.6667, 1)
-    assert (liver_row["half"]["dsc_std"], liver_row["half"]["nsd_std"]) == (0.0, 0.0)  # one case has no spread
+    assert (liver_row["half"]["dsc_std"], liver_row["half"]["nsd_std"]) == (
+        0.0,
+        0.0,
+    )  # one case has no spread
     assert spleen["half"]["dsc"] is None
     text = run("evaluate", "half", "role = test").stdout
     assert "protocol flare23, mean ± standard deviation of 1 case" in text

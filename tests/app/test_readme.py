@@ -45,7 +45,9 @@ def test_the_readmes_python_example_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_the_readmes_make_targets_exist():
-    targets = re.findall(r"^make (\w+)", "\n".join(code for _, code in code_blocks("README.md")), re.MULTILINE)
+    targets = re.findall(
+        r"^make (\w+)", "\n".join(code for _, code in code_blocks("README.md")), re.MULTILINE
+    )
     makefile = (PROJECT / "Makefile").read_text()
     assert targets
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)

@@ -78,7 +78,8 @@ def test_no_other_case_is_blamed_and_what_lies_elsewhere_is_always_told(order: l
     assert set(found) <= {case}
     # 6 cm off, or of three times the volume. Nearer than that, as the adrenal glands to the vessels, it may be chance.
     apart = [
-        np.linalg.norm(PLACE_MM[n] - PLACE_MM[to]) > 60 or abs(np.log(VOLUME_ML[n] / VOLUME_ML[to])) > np.log(3)
+        np.linalg.norm(PLACE_MM[n] - PLACE_MM[to]) > 60
+        or abs(np.log(VOLUME_ML[n] / VOLUME_ML[to])) > np.log(3)
         for n, to in moved
     ]
     sides = {pair for a, b in SIDED_PAIRS for pair in ((a - 1, b - 1), (b - 1, a - 1))}

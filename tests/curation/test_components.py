@@ -94,7 +94,15 @@ def test_the_end_of_a_row_does_not_touch_the_beginning_of_the_next_and_a_slice_n
 def test_keep_largest_of_named_values_leaves_the_others():
     array = np.zeros((7, 1, 1), np.uint8)
     array[[0, 2, 3, 5], 0, 0] = 14, 14, 14, 1
-    assert keep_largest(RunLengths.from_array(array), [14]).to_array().ravel().tolist() == [0, 0, 14, 14, 0, 1, 0]
+    assert keep_largest(RunLengths.from_array(array), [14]).to_array().ravel().tolist() == [
+        0,
+        0,
+        14,
+        14,
+        0,
+        1,
+        0,
+    ]
 
 
 @given(MASKS, st.integers(0, 9))

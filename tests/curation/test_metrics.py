@@ -154,7 +154,6 @@ def test_dice_and_agreement_of_chosen_values():
     assert agreement(a, b, (LIVER, SPLEEN)) == {LIVER: pytest.approx(1 / 3), SPLEEN: 0.0}
 
 
-
 def test_summary_is_mean_and_population_deviation_per_class():
     cases = [
         {LIVER: Score(0.9, 1.0), SPLEEN: Score(0.5, 0.25)},

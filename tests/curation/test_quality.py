@@ -28,7 +28,9 @@ def boxes(**drawn: tuple[int, slice]) -> np.ndarray:
 
 def test_a_mask_with_everything_in_its_place_has_no_findings():
     # RAS: x grows towards the patient's right.
-    tidy = boxes(spleen=(3, slice(4, 8)), left=(13, slice(10, 14)), right=(2, slice(24, 28)), liver=(1, slice(30, 36)))
+    tidy = boxes(
+        spleen=(3, slice(4, 8)), left=(13, slice(10, 14)), right=(2, slice(24, 28)), liver=(1, slice(30, 36))
+    )
     assert check(tidy) == []
 
 
@@ -124,7 +126,9 @@ def test_a_mirrored_volume_is_told_from_swapped_labels():
     assert "liver and spleen lie as usual, so look whether the two labels were swapped" in swapped.message
     mirrored = check(boxes(**kidneys, liver=(1, slice(4, 8)), spleen=(3, slice(30, 36))))
     assert [finding.class_id for finding in mirrored] == [2, 1]
-    assert all("look at the file's orientation, or for situs inversus" in finding.message for finding in mirrored)
+    assert all(
+        "look at the file's orientation, or for situs inversus" in finding.message for finding in mirrored
+    )
 
 
 def test_sides_follow_the_affine_not_the_file():

@@ -12,9 +12,7 @@ from curation.rle import RunBuilder, RunLengths, overlay
 VALUES = st.sampled_from([0, 0, 0, 1, 2, 14, 200, 255])
 SHAPES = array_shapes(min_dims=3, max_dims=3, max_side=6)
 MASKS = arrays(np.uint8, SHAPES, elements=VALUES)
-PAIRS = SHAPES.flatmap(
-    lambda shape: st.tuples(*[arrays(np.uint8, shape, elements=VALUES)] * 2)
-)
+PAIRS = SHAPES.flatmap(lambda shape: st.tuples(*[arrays(np.uint8, shape, elements=VALUES)] * 2))
 
 
 @given(MASKS)

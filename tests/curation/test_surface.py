@@ -160,7 +160,10 @@ def test_specks_far_apart_count_as_in_the_definition():
 @pytest.mark.parametrize("apart", [1, 62, 63, 64, 65, 127, 128, 139, 140, 141, 150])
 def test_a_tolerance_may_reach_over_several_words(apart):
     # Voxels of 0.0625 mm, a power of two, so that 140 of them are 8.75 mm exactly: tolerance just so.
-    a, b = box((400, 3, 3), (100, 1, 1), (101, 2, 2)), box((400, 3, 3), (100 + apart, 1, 1), (101 + apart, 2, 2))
+    a, b = (
+        box((400, 3, 3), (100, 1, 1), (101, 2, 2)),
+        box((400, 3, 3), (100 + apart, 1, 1), (101 + apart, 2, 2)),
+    )
     # Either voxel has two layers of corners along x; the nearer one of them is `apart` - 1 from the other voxel's.
     near_layers = int(apart - 1 <= 140) + int(apart <= 140)
     assert surface_dice(a, b, (0.0625, 1.0, 1.0), 8.75) == near_layers / 2

@@ -66,7 +66,11 @@ def test_a_class_has_its_color_and_a_pseudo_label_a_hatch():
     layers = {t.name: t for t in figure.data if t.type == "bar" and t.x[0] is not None}
     for layer in layers.values():
         assert layer.marker.color[0] == LIVER.color
-    assert [layers[name].marker.pattern.shape for name in ("original", "pseudo", "corrected")] == ["", "/", "."]
+    assert [layers[name].marker.pattern.shape for name in ("original", "pseudo", "corrected")] == [
+        "",
+        "/",
+        ".",
+    ]
     (numbers,) = [t for t in figure.data if t.type == "scatter"]
     assert numbers.text[0].split() == ["+3", "pseudo", "+1", "corrected"]
     assert numbers.x[0] == 9
@@ -100,7 +104,13 @@ def test_curves_are_drawn_per_stage_losses_apart_from_scores():
     curves = [
         {"stage": "coarse", "epoch": 1, "loss": 0.9},
         {"stage": "coarse", "epoch": 2, "loss": 0.7, "dsc": 0.4},
-        {"stage": "fine", "epoch": 1, "loss": 0.5, "val_dice_per_class": {"1": 0.5}, "val_dice": float("nan")},
+        {
+            "stage": "fine",
+            "epoch": 1,
+            "loss": 0.5,
+            "val_dice_per_class": {"1": 0.5},
+            "val_dice": float("nan"),
+        },
     ]
     lines = {t.name: t for t in figures.curves_figure(curves).data}
     assert set(lines) == {"coarse loss", "coarse dsc", "fine loss"}

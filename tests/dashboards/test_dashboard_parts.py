@@ -52,7 +52,8 @@ def test_a_moment_is_told_in_its_largest_unit(seconds, text):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.25, "0.2 s"), (75, "1 min 15 s"), (3660, "1 h 1 min"), (7 * 86400, "168 h 0 min")]
+    ("seconds", "text"),
+    [(0.25, "0.2 s"), (75, "1 min 15 s"), (3660, "1 h 1 min"), (7 * 86400, "168 h 0 min")],
 )
 def test_durations_have_units(seconds, text):
     assert duration(NOW, NOW + timedelta(seconds=seconds)) == text
@@ -89,7 +90,13 @@ PSEUDO = replace(
     model="teacher", voxels=80, volume_ml=10.0, class_hash="a",
 )  # fmt: skip
 CORRECTED = replace(
-    PSEUDO, origin=Origin.CORRECTED, author="Ada", model=None, prediction_id=None, volume_ml=11.0, class_hash="b"
+    PSEUDO,
+    origin=Origin.CORRECTED,
+    author="Ada",
+    model=None,
+    prediction_id=None,
+    volume_ml=11.0,
+    class_hash="b",
 )
 
 

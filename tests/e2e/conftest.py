@@ -40,7 +40,9 @@ def page(browser):
     opened = context.new_page()
     outside: list[str] = []
     ours = ("http://127.0.0.1:", "data:", "blob:")
-    opened.on("request", lambda request: None if request.url.startswith(ours) else outside.append(request.url))
+    opened.on(
+        "request", lambda request: None if request.url.startswith(ours) else outside.append(request.url)
+    )
     yield opened
     context.close()
     assert not outside, f"the page asked for {outside}"

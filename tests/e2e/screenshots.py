@@ -56,7 +56,9 @@ def take(browser: Browser, address: str, pages: dict[str, str], out: Path, schem
         page.goto(address + path)
         settle(page)
         # Streamlit scrolls an inner box, which a full-page picture would cut off.
-        tall = page.evaluate("() => document.querySelector('[data-testid=stMainBlockContainer]').scrollHeight")
+        tall = page.evaluate(
+            "() => document.querySelector('[data-testid=stMainBlockContainer]').scrollHeight"
+        )
         page.set_viewport_size({"width": WIDTH, "height": max(HEIGHT, min(tall + 20, 2400))})
         page.wait_for_timeout(700)
         file = out / (f"{name}.png" if scheme == "light" else f"{name}-{scheme}.png")
@@ -67,7 +69,9 @@ def take(browser: Browser, address: str, pages: dict[str, str], out: Path, schem
 
 def main() -> None:
     """Serve the workspace, visit every page, write the pictures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("workspace", type=Path)
     parser.add_argument("--out", type=Path, default=CHECKOUT / "docs" / "img")
     options = parser.parse_args()

@@ -125,8 +125,19 @@ def test_ctrl_c_ends_the_server_cleanly_and_a_taken_port_is_told(built, tmp_path
     port, log = free_port(), tmp_path / "log"
     child = start(built.root, port, log)
     try:
-        command = [sys.executable, "-m", "app.cli", "--workspace", str(built.root), "dashboard", "--port", str(port)]
-        second = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, timeout=60, check=False)
+        command = [
+            sys.executable,
+            "-m",
+            "app.cli",
+            "--workspace",
+            str(built.root),
+            "dashboard",
+            "--port",
+            str(port),
+        ]
+        second = subprocess.run(
+            command, capture_output=True, text=True, cwd=CHECKOUT, timeout=60, check=False
+        )
         assert second.returncode == 3
         assert f"port {port} of 127.0.0.1 cannot be used" in second.stderr
         assert "Traceback" not in second.stderr

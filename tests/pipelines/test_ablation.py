@@ -59,7 +59,12 @@ def take_in(bench: Workbench, folder: Path) -> None:
 def workbench(root: Path) -> Workbench:
     catalog = Catalog.open(f"sqlite:///{root / 'catalog.db'}")
     return Workbench(
-        catalog=catalog, store=Store(root / "store"), root=root, author="Ada", program_version="0-test", jobs=1
+        catalog=catalog,
+        store=Store(root / "store"),
+        root=root,
+        author="Ada",
+        program_version="0-test",
+        jobs=1,
     )
 
 
@@ -112,7 +117,9 @@ def test_what_is_not_scored_is_scored_first_and_compared_on_the_cases_of_all(ben
     assert found.noted == ("S/D: no prediction of base, so no score",)
     row = row_of(found, "Liver")
     assert row.values["base"].dsc == pytest.approx((0.6667 + 0.6667 + 1) / 3)
-    assert row.values["base"].dsc_std == pytest.approx(0.3333 * 2**0.5 / 3)  # of p = 1/3: sqrt(2)/3 of the step
+    assert row.values["base"].dsc_std == pytest.approx(
+        0.3333 * 2**0.5 / 3
+    )  # of p = 1/3: sqrt(2)/3 of the step
     assert row.values["better"].text == "100.00 ± 0.00 / 100.00 ± 0.00"
 
 
@@ -203,7 +210,9 @@ def test_a_validation_case_is_compared_and_said_to_flatter(tried):
 
 def test_only_seen_cases_cannot_be_compared(tried):
     trained_on(tried, "base", "")
-    with pytest.raises(UsageError, match=r"all 4 cases of 'role = test' were seen in training .*S/A: base was trained"):
+    with pytest.raises(
+        UsageError, match=r"all 4 cases of 'role = test' were seen in training .*S/A: base was trained"
+    ):
         ablation(tried, asked())
 
 
@@ -225,7 +234,10 @@ def test_students_that_differ_in_more_than_labels_are_told(tried, tmp_path):
 
 
 def test_of_imported_models_nobody_knows_what_they_have_seen(tried):
-    assert "nobody knows what base was trained on; it may have seen these cases" in ablation(tried, asked()).doubts
+    assert (
+        "nobody knows what base was trained on; it may have seen these cases"
+        in ablation(tried, asked()).doubts
+    )
 
 
 def test_the_baseline_comes_first_unless_it_is_named_among_the_models(tried):
@@ -301,7 +313,11 @@ def test_the_csv_holds_the_table_in_shares(tried):
     base, better = rows[:2]
     assert (base["class"], base["model"], base["cases"], base["dsc"]) == ("Liver", "base", "3", "0.777800")
     assert base["dsc_difference"] == ""
-    assert [better[f"dsc_{part}"] for part in ("difference", "low", "high")] == ["0.222200", "0.000000", "0.333300"]
+    assert [better[f"dsc_{part}"] for part in ("difference", "low", "high")] == [
+        "0.222200",
+        "0.000000",
+        "0.333300",
+    ]
 
 
 def test_a_hostile_name_is_no_markup_and_the_page_loads_nothing(tried):

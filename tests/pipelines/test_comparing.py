@@ -26,7 +26,12 @@ def take_in(bench, folder, source="S", *, images=False, cases=None, role=None):
     return ingest(
         bench,
         IngestRequest(
-            source, FLARE, labels=folder / "l", images=folder / "i" if images else None, cases=cases, role=role
+            source,
+            FLARE,
+            labels=folder / "l",
+            images=folder / "i" if images else None,
+            cases=cases,
+            role=role,
         ),
     )
 
@@ -102,7 +107,9 @@ def test_images_are_known_again_in_another_source_another_type_and_other_axes(be
         "B/B": ["image_in_two_sources"],
     }
     assert twins["A/A"][0].severity is Severity.ERROR  # one is to be tested on
-    assert twins["A/A"][0].message.startswith("The image is that of B/B along other axes; one is for training")
+    assert twins["A/A"][0].message.startswith(
+        "The image is that of B/B along other axes; one is for training"
+    )
 
 
 def test_images_of_one_value_or_without_hu_are_not_taken_for_each_other(bench, tmp_path):
@@ -126,7 +133,9 @@ def twins(bench, tmp_path):
     for name, seed in (("A", 0), ("B", 0), ("C", 1)):
         write_volume(tmp_path / "l" / f"{name}.nii.gz", blob(seed))
         write_image(tmp_path / "i" / f"{name}_0000.nii.gz")
-    write_volume(tmp_path / "i" / "C_0000.nii.gz", np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE) - 500)
+    write_volume(
+        tmp_path / "i" / "C_0000.nii.gz", np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE) - 500
+    )
     take_in(bench, tmp_path, images=True)
     return bench
 

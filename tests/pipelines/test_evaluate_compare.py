@@ -42,7 +42,8 @@ def scored(bench, tmp_path):
 def rows(bench, model, protocol):
     with bench.catalog.reading() as session:
         return {
-            (r.case, r.class_name): r.dsc for r in queries.evaluations(session, model=model, protocol=protocol)
+            (r.case, r.class_name): r.dsc
+            for r in queries.evaluations(session, model=model, protocol=protocol)
         }
 
 

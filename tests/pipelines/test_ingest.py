@@ -109,7 +109,9 @@ def test_kits_kidneys_are_unresolved_and_their_sides_stay_missing(bench, tmp_pat
     take(bench, tmp_path / "l", mapping=load_builtin("kits19"))
     case = newest(bench, "S/A")
     stored = np.asarray(nib.load(bench.store.path(case.file_hash)).dataobj)
-    assert {int(v): int(n) for v, n in zip(*np.unique(stored[stored > 0], return_counts=True), strict=True)} == {
+    assert {
+        int(v): int(n) for v, n in zip(*np.unique(stored[stored > 0], return_counts=True), strict=True)
+    } == {
         200: 5,
         14: 2,
     }
@@ -148,7 +150,10 @@ def test_a_case_list_gives_patient_role_licence_protocol_and_metadata(bench, tmp
         ("case,role\nA,holdout\n", "line 2: role 'holdout' is neither 'train' nor 'test'"),
         ("case\nA\nA\n", "line 3: case 'A' stands there twice"),
         ("case,classes\nA,liver pancraes\n", "line 2: column 'classes': unknown class 'pancraes'"),
-        ('case,note\nA,"two\nlines"\nB,x\n', "no file here is of 1 case: B (line 4); correct the column 'case'"),
+        (
+            'case,note\nA,"two\nlines"\nB,x\n',
+            "no file here is of 1 case: B (line 4); correct the column 'case'",
+        ),
     ],
 )
 def test_a_case_list_that_cannot_be_used_is_refused_by_line_and_nothing_is_written(
@@ -161,7 +166,9 @@ def test_a_case_list_that_cannot_be_used_is_refused_by_line_and_nothing_is_writt
         take(bench, tmp_path / "l", cases=cases)
     assert complaint in str(error.value)
     with bench.catalog.reading() as session:
-        assert [session.scalar(select(func.count()).select_from(table)) for table in (Source, Run, Event)] == [0, 0, 0]
+        assert [
+            session.scalar(select(func.count()).select_from(table)) for table in (Source, Run, Event)
+        ] == [0, 0, 0]
 
 
 def test_a_mapping_that_fits_no_mask_books_no_case_and_is_put_right_by_rederive(bench, tmp_path):
@@ -171,7 +178,10 @@ def test_a_mapping_that_fits_no_mask_books_no_case_and_is_put_right_by_rederive(
     )
     outcome = ingest(bench, wrong)
     assert outcome.counts == {}
-    assert "A.nii.gz: label values 1 (5 voxels) are not in mapping 'ours' (7); not one value" in outcome.refused[0]
+    assert (
+        "A.nii.gz: label values 1 (5 voxels) are not in mapping 'ours' (7); not one value"
+        in outcome.refused[0]
+    )
     with pytest.raises(UsageError, match=r"is known with another mapping.*source rederive"):
         ingest(bench, right)
     assert rederive(bench, RederiveRequest("S", mapping=right.mapping)).refused == []
@@ -254,7 +264,9 @@ def bad_fraction(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [bad_truncated, bad_text, bad_4d, bad_rgb, bad_complex, bad_value, bad_fraction], ids=lambda f: f.__name__
+    "make",
+    [bad_truncated, bad_text, bad_4d, bad_rgb, bad_complex, bad_value, bad_fraction],
+    ids=lambda f: f.__name__,
 )
 def test_a_bad_file_is_refused_in_one_line_while_the_others_go_on(bench, tmp_path, make):
     write_volume(tmp_path / "l" / "good.nii.gz", boxes({LIVER: 5}))

@@ -76,7 +76,9 @@ def test_a_side_is_learned_from_mirrored_patients():
 
 def test_a_dataset_without_a_training_case_is_refused():
     validating = [member("C", ORGAN_IDS, Split.VAL)]
-    with pytest.raises(CurationError, match=r"d@1 has no training case, 1 to validate on; freeze it with a smaller"):
+    with pytest.raises(
+        CurationError, match=r"d@1 has no training case, 1 to validate on; freeze it with a smaller"
+    ):
         check_student("d@1", student(), validating, ORIGINS)
 
 
@@ -85,7 +87,9 @@ def test_weak_cases_alone_teach_the_coarse_network_no_background(missing):
     """Each of two cases has one organ that the other misses."""
     first, second = TUMOR_ALONE[:2]
     weak = [with_pseudo(first, 1), with_pseudo(second, 3)]
-    with pytest.raises(CurationError, match=r"d@1: each of its 2 training cases misses an organ, .* complement them"):
+    with pytest.raises(
+        CurationError, match=r"d@1: each of its 2 training cases misses an organ, .* complement them"
+    ):
         check_student("d@1", student(missing), weak, ORIGINS)
     assert "cannot learn" in check_student("d@1", student(), weak, ORIGINS)[0]
 
@@ -93,7 +97,9 @@ def test_weak_cases_alone_teach_the_coarse_network_no_background(missing):
 def test_ignore_wants_a_case_of_which_all_is_known():
     """The strong ones do not know of tumors, the others only of tumors; complemented, these know of all."""
     cases = [*STRONG, *TUMOR_ALONE]
-    with pytest.raises(CurationError, match=r"10 training cases misses a class, and with missing = \"ignore\""):
+    with pytest.raises(
+        CurationError, match=r"10 training cases misses a class, and with missing = \"ignore\""
+    ):
         check_student("d@1", student("ignore"), cases, ORIGINS)
     complemented = [*cases[:9], with_pseudo(cases[9], *range(1, 14))]
     assert check_student("d@1", student("ignore"), complemented, ORIGINS) == []

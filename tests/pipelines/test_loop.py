@@ -81,7 +81,12 @@ def loop(migrated_file, tiny_cohort, trained_teacher, tmp_path_factory):
     shutil.copy(migrated_file, root / "catalog.db")
     catalog = Catalog.open(f"sqlite:///{root / 'catalog.db'}")
     bench = Workbench(
-        catalog=catalog, store=Store(root / "store"), root=root, author="Ada", program_version="0-test", jobs=1
+        catalog=catalog,
+        store=Store(root / "store"),
+        root=root,
+        author="Ada",
+        program_version="0-test",
+        jobs=1,
     )
     files = tiny_cohort.folder
     ingest(
@@ -118,7 +123,9 @@ def loop(migrated_file, tiny_cohort, trained_teacher, tmp_path_factory):
 
 def test_the_teacher_predicts_what_misses_organs_and_nothing_else(loop):
     with loop.catalog.reading() as session:
-        predicted = {row.address: len(queries.predictions_for(session, row.id)) for row in queries.cases(session, "")}
+        predicted = {
+            row.address: len(queries.predictions_for(session, row.id)) for row in queries.cases(session, "")
+        }
     assert {address for address, n in predicted.items() if n} == {"W/PHANTOM_T0000"}
 
 
@@ -257,7 +264,9 @@ def test_the_weights_are_those_that_were_registered(loop, trained_teacher):
     page = model_page(loop, "student", verify=True)
     assert page.damage is None
     assert (page.model.seed, page.dataset.address, page.run.stage) == (0, "student@1", "student train")
-    teacher = replace(page.model, kind=ModelKind.TEACHER, weights_hash=trained_teacher.events[-1]["weights_hash"])
+    teacher = replace(
+        page.model, kind=ModelKind.TEACHER, weights_hash=trained_teacher.events[-1]["weights_hash"]
+    )
     assert weights_damage(teacher, trained_teacher.model_dir) is None
 
 

@@ -136,7 +136,9 @@ def batches(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         lacking = draw(st.sets(st.integers(1, CLASSES - 1)))
         missing[n, list(lacking)] = True
         values = [c for c in (*range(CLASSES), 201, 255) if c not in lacking]
-        labels[n] = torch.tensor(draw(st.lists(st.sampled_from(values), min_size=12, max_size=12))).reshape(1, 3, 2, 2)
+        labels[n] = torch.tensor(draw(st.lists(st.sampled_from(values), min_size=12, max_size=12))).reshape(
+            1, 3, 2, 2
+        )
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     return 2 * torch.randn(samples, CLASSES, 3, 2, 2, generator=generator), labels, missing
 
@@ -203,7 +205,9 @@ def test_on_background_it_is_all_one_how_background_and_missing_classes_share(ba
                 changed[n, c][background].clone(), changed[n, 0][background].clone()
             )  # fmt: skip
     loss = DiceCrossEntropy(CLASSES, nested={NESTED})
-    assert loss(changed, labels, missing).item() == pytest.approx(loss(logits, labels, missing).item(), abs=1e-4)
+    assert loss(changed, labels, missing).item() == pytest.approx(
+        loss(logits, labels, missing).item(), abs=1e-4
+    )
 
 
 @given(batches())
@@ -249,7 +253,11 @@ def test_a_class_is_as_frequent_as_where_it_was_looked_for():
 def test_a_missing_right_kidney_is_a_missing_left_one_in_the_mirrored_patient():
     missing = torch.zeros(15, dtype=torch.bool)
     missing[[RIGHT_KIDNEY, LEFT_ADRENAL, TUMOR]] = True
-    sample = {IMAGE: torch.zeros(1, 3, 1, 1), LABEL: rows([0, LEFT_KIDNEY, RIGHT_ADRENAL])[0], MISSING: missing}
+    sample = {
+        IMAGE: torch.zeros(1, 3, 1, 1),
+        LABEL: rows([0, LEFT_KIDNEY, RIGHT_ADRENAL])[0],
+        MISSING: missing,
+    }
     flipped = RandFlipSidesd([IMAGE, LABEL], LABEL, prob=1.0)(sample)
     assert flipped[LABEL].flatten().tolist() == [LEFT_ADRENAL, RIGHT_KIDNEY, 0]
     assert flipped[MISSING].nonzero().flatten().tolist() == [RIGHT_ADRENAL, LEFT_KIDNEY, TUMOR]
@@ -320,7 +328,9 @@ def test_background_tells_the_fine_network_all_it_knows(members):
 
 def test_a_side_that_is_drawn_nowhere_is_taught_by_mirrored_patients(tmp_path):
     one = member(tmp_path, "A", [LEFT_KIDNEY], missing=(RIGHT_KIDNEY,))
-    straight, mirrored = (MissingRule("marginal", [one], coarse=False, sides_swap=swap) for swap in (False, True))
+    straight, mirrored = (
+        MissingRule("marginal", [one], coarse=False, sides_swap=swap) for swap in (False, True)
+    )
     assert straight.of_loss(one.missing_mask()[None]) is None
     assert mirrored.of_loss(one.missing_mask()[None]).nonzero().tolist() == [[0, RIGHT_KIDNEY]]
 
@@ -329,7 +339,11 @@ def test_the_coarse_network_learns_from_background_only_where_all_organs_are_kno
     """A missing tumor does not count: it lies in an organ or at one, and the box has a margin."""
     for setting in ("marginal", "ignore"):
         rule = MissingRule(setting, members, coarse=True, sides_swap=False)
-        assert [targets(rule, m) for m in members] == [[1, 1, 1, 0, 0], [1, 1, 255, 255, 255], [1, 1, 255, 1, 0]]
+        assert [targets(rule, m) for m in members] == [
+            [1, 1, 1, 0, 0],
+            [1, 1, 255, 255, 255],
+            [1, 1, 255, 1, 0],
+        ]
         assert all(rule.of_loss(m.missing_mask()[None]) is None for m in members)
     papers = MissingRule("background", members, coarse=True, sides_swap=False)
     assert targets(papers, members[1]) == [1, 1, 0, 0, 0]
@@ -337,7 +351,11 @@ def test_the_coarse_network_learns_from_background_only_where_all_organs_are_kno
 
 def test_ignore_leaves_out_the_background_of_a_case_that_misses_a_class(members):
     rule = MissingRule("ignore", members, coarse=False, sides_swap=False)
-    assert [targets(rule, m) for m in members] == [[1, 3, 14, 0, 0], [1, 14, 255, 255, 255], [1, 3, 255, 200, 255]]
+    assert [targets(rule, m) for m in members] == [
+        [1, 3, 14, 0, 0],
+        [1, 14, 255, 255, 255],
+        [1, 3, 255, 200, 255],
+    ]
     assert rule.of_loss(members[1].missing_mask()[None]).nonzero().tolist() == [[0, SPLEEN]]
 
 
@@ -347,11 +365,14 @@ def test_background_is_the_papers_way(members):
     assert all(rule.of_loss(m.missing_mask()[None]) is None for m in members)
 
 
-@pytest.mark.parametrize(("setting", "coarse", "what"), [
-    ("marginal", True, "misses an organ, so that nothing tells the coarse network"),
-    ("ignore", True, "misses an organ, so that nothing tells the coarse network"),
-    ("ignore", False, "misses a class, so that nothing tells the fine network"),
-])
+@pytest.mark.parametrize(
+    ("setting", "coarse", "what"),
+    [
+        ("marginal", True, "misses an organ, so that nothing tells the coarse network"),
+        ("ignore", True, "misses an organ, so that nothing tells the coarse network"),
+        ("ignore", False, "misses a class, so that nothing tells the fine network"),
+    ],
+)
 def test_a_setting_that_leaves_no_background_to_learn_is_refused(setting, coarse, what, tmp_path):
     two = [
         member(tmp_path, "A", [LIVER], missing=(SPLEEN,)),
@@ -387,13 +408,25 @@ class Sees(nn.Module):
 
 
 def validated(
-    folder: Path, network: nn.Module, validation: list[Prepared], train: list[Prepared], missing: Any = "background"
+    folder: Path,
+    network: nn.Module,
+    validation: list[Prepared],
+    train: list[Prepared],
+    missing: Any = "background",
 ) -> float | None:
     settings = StudentStage(size=(17, 17, 17), channels=(4, 4, 4, 4, 4), epochs=1)
     classes = network.classes
     assert isinstance(classes, int)
     training = NetworkTraining(
-        network, settings, train, validation, folder=folder, seed=0, precision=CPU, classes=classes, missing=missing
+        network,
+        settings,
+        train,
+        validation,
+        folder=folder,
+        seed=0,
+        precision=CPU,
+        classes=classes,
+        missing=missing,
     )
     return training._validate()
 
@@ -405,7 +438,9 @@ def test_classes_that_a_model_drew_do_not_choose_the_weights(members, tmp_path):
     by_model = member(tmp_path, "V", [LIVER, SPLEEN], pseudo=(SPLEEN,))
     assert validated(tmp_path / "a", says, [by_hand], members) == pytest.approx(1 / 3)
     assert validated(tmp_path / "b", says, [by_model], members) == pytest.approx(2 / 3)
-    assert validated(tmp_path / "c", says, [by_hand, by_model], members) == pytest.approx((2 / 3 + 0 + 2 / 3) / 3)
+    assert validated(tmp_path / "c", says, [by_hand, by_model], members) == pytest.approx(
+        (2 / 3 + 0 + 2 / 3) / 3
+    )
 
 
 def test_without_a_class_drawn_by_hand_there_is_no_score(members, tmp_path):

@@ -126,7 +126,11 @@ def test_weights_start_he_normal():
 
 def test_every_convolution_starts_he_normal_and_every_bias_at_zero():
     torch.manual_seed(0)
-    for network in (EfficientSegNet(15), CoarseUNet(2), of_monai("segresnet", 15, (16, 32, 64, 128, 256), dropout=0)):
+    for network in (
+        EfficientSegNet(15),
+        CoarseUNet(2),
+        of_monai("segresnet", 15, (16, 32, 64, 128, 256), dropout=0),
+    ):
         for conv in [m for m in network.modules() if isinstance(m, nn.Conv3d) and m.weight.numel() > 20_000]:
             inputs = conv.weight[0].numel()
             assert conv.weight.std().item() == pytest.approx((2 / inputs) ** 0.5, rel=0.05)

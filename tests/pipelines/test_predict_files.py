@@ -286,7 +286,10 @@ def test_what_predict_is_asked_to_do_with_pieces_holds_for_files_too(
     assert np.array_equal(keep_largest(in_ras).to_array(), geometry.to_ras(largest))
     booked = read_book(tmp_path / "all" / "predictions.jsonl")["turned.nii.gz"]
     assert booked["model_identity"]["predict"] == {"keep_largest": False}
-    for word, said in (("--tta", "only a teacher predicts mirrored inputs"), ("--probabilities", "keeps maps for")):
+    for word, said in (
+        ("--tta", "only a teacher predicts mirrored inputs"),
+        ("--probabilities", "keeps maps for"),
+    ):
         with pytest.raises(CurationError, match=said):
             maskledger("predict", exported, image, word, "--out", tmp_path / "none")
     assert not (tmp_path / "none").exists()

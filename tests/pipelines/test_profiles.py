@@ -49,7 +49,11 @@ def test_the_students_networks_and_what_is_missing_are_the_papers_unless_said():
     fine = 'network = "segresnet"\nchannels = [8, 16, 32, 64, 128]'
     text = student_text('network = "unet"', fine, 'missing = "marginal"')
     student = parse_profile(text, "mine.toml", name="mine").student
-    assert (student.coarse.network, student.fine.network, student.missing) == ("unet", "segresnet", "marginal")
+    assert (student.coarse.network, student.fine.network, student.missing) == (
+        "unet",
+        "segresnet",
+        "marginal",
+    )
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,9 @@ def test_a_purge_finds_what_the_teachers_cache_holds_of_a_case_and_nothing_else(
     root = tmp_path / "w"
     shutil.copytree(resenc.bench.root / "runs", root / "runs", copy_function=os.link)
     theirs = {
-        file.name.partition(".")[2] for file in find_copies(root, ["P/PHANTOM_0001"]) if "prepared" in str(file)
+        file.name.partition(".")[2]
+        for file in find_copies(root, ["P/PHANTOM_0001"])
+        if "prepared" in str(file)
     }
     assert theirs == {"analysis.npz", "voxels.b2nd", "labels.b2nd", "properties.pkl"}
 

@@ -103,9 +103,7 @@ def test_killed_with_signal_9_a_training_process_goes_on(trained_student, cube_c
             if event.get("stage") == "fine" and event["step"] >= 12:
                 break
         os.kill(process.pid, signal.SIGKILL)
-    finished = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, cwd=root, env=settings, check=True
-    )
+    finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=root, env=settings, check=True)
     events = [json.loads(line) for line in finished.stdout.splitlines()]
     assert {e.get("stage") for e in events} == {"preprocess", "fine", None}
     assert events[-1]["curves"] == trained_student["events"][-1]["curves"]
@@ -118,21 +116,29 @@ def test_other_settings_do_not_go_on_from_a_checkpoint(trained_student, cube_cas
         train_student(job, DyingReporter("coarse", 12))
     wider = StudentProfile(coarse=stage(channels=(8, 8, 8, 8, 8)), fine=stage())
     other = job_in(tmp_path, cube_cases, profile=Profile(name="other", student=wider))
-    with pytest.raises(TrainingError, match=r"checkpoint\.pt: belongs to a training with other settings; continue"):
+    with pytest.raises(
+        TrainingError, match=r"checkpoint\.pt: belongs to a training with other settings; continue"
+    ):
         train_student(other, Reporter(io.StringIO()))
 
 
-def test_a_finished_stage_of_other_settings_is_refused_before_any_training(trained_student, cube_cases, tmp_path):
+def test_a_finished_stage_of_other_settings_is_refused_before_any_training(
+    trained_student, cube_cases, tmp_path
+):
     """Else the fine network would be trained beside a coarse one that the profile does not say."""
     (tmp_path / "model").mkdir()
     shutil.copy(trained_student["work"] / "model" / "coarse.pt", tmp_path / "model")
     other = PROFILE.student.model_copy(update={"coarse": stage(network="unet")})
     job = job_in(tmp_path, cube_cases, profile=Profile(name="other", student=other))
-    with pytest.raises(TrainingError, match=r"model/coarse\.pt: belongs to a training with other settings; continue"):
+    with pytest.raises(
+        TrainingError, match=r"model/coarse\.pt: belongs to a training with other settings; continue"
+    ):
         train_student(job, Reporter(io.StringIO()))
 
 
-def test_a_checkpoint_that_does_not_fit_is_named_with_what_to_do(trained_student, cube_cases, tmp_path, monkeypatch):
+def test_a_checkpoint_that_does_not_fit_is_named_with_what_to_do(
+    trained_student, cube_cases, tmp_path, monkeypatch
+):
     monkeypatch.setattr("pipelines.training.student_loop._REPORT_EVERY_S", 0)
     job = job_in(tmp_path, cube_cases, cache_dir=trained_student["work"] / "cache")
     with pytest.raises(PowerCut):
@@ -164,12 +170,16 @@ def test_a_loss_that_is_no_number_ends_the_training_with_what_to_lower(cube_case
     hot = stage(learning_rate=1e30, warmup_epochs=0)
     profile = Profile(name="hot", student=StudentProfile(coarse=hot, fine=hot))
     job = job_in(tmp_path, cube_cases, profile=profile)
-    with pytest.raises(TrainingError, match=r"the loss is nan at step \d+; lower learning_rate in the profile"):
+    with pytest.raises(
+        TrainingError, match=r"the loss is nan at step \d+; lower learning_rate in the profile"
+    ):
         train_student(job, Reporter(io.StringIO()))
 
 
 def test_a_dataset_without_training_members_is_refused(cube_cases, tmp_path):
-    with pytest.raises(TrainingError, match="the dataset has no training member; freeze it with a smaller --val"):
+    with pytest.raises(
+        TrainingError, match="the dataset has no training member; freeze it with a smaller --val"
+    ):
         run(train_student, job_in(tmp_path, cube_cases[4:]))
 
 

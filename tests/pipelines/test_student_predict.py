@@ -153,7 +153,9 @@ def test_of_an_organ_the_largest_piece_stays_and_of_tumors_all():
     assert organ.confidence == {LIVER: pytest.approx(sure, abs=1e-3)}
 
 
-def test_weights_of_another_architecture_are_refused_in_one_line_that_names_the_file(trained_student, tmp_path):
+def test_weights_of_another_architecture_are_refused_in_one_line_that_names_the_file(
+    trained_student, tmp_path
+):
     shutil.copytree(trained_student["work"] / "model", tmp_path / "model")
     saved = torch.load(tmp_path / "model" / "fine.pt", weights_only=True)
     saved["stage"]["network"] = "unet"
@@ -180,7 +182,9 @@ def test_the_map_of_probabilities_draws_what_the_mask_draws_in_steps_of_percent(
 
 @pytest.mark.parametrize("weights", [None, b"", b"text", b"PK cut"])
 def test_a_folder_that_is_no_whole_student_is_refused(weights, tmp_path):
-    (tmp_path / "model.json").write_text(json.dumps({"kind": "student", "margin_mm": 20, "weights_hash": "x"}))
+    (tmp_path / "model.json").write_text(
+        json.dumps({"kind": "student", "margin_mm": 20, "weights_hash": "x"})
+    )
     if weights is not None:
         (tmp_path / "coarse.pt").write_bytes(weights)
     found = rf"^{tmp_path}: not a whole student \(.+\); train it again$"

@@ -178,11 +178,14 @@ def test_intensity_is_clipped_to_the_window_and_z_scored():
     assert (at_input == at_input.max()).sum() > 20**3 * 0.4  # everything from 325 HU on
 
 
-@pytest.mark.parametrize(("crop", "size", "pad"), [
-    ((40, 33, 27), (20, 24, 20), False),
-    ((40, 13, 27), (20, 24, 20), True),
-    ((12, 13, 14), (20, 24, 20), False),
-])
+@pytest.mark.parametrize(
+    ("crop", "size", "pad"),
+    [
+        ((40, 33, 27), (20, 24, 20), False),
+        ((40, 13, 27), (20, 24, 20), True),
+        ((12, 13, 14), (20, 24, 20), False),
+    ],
+)
 def test_scores_come_back_as_torchs_own_trilinear_resize_would_bring_them(crop, size, pad, monkeypatch):
     monkeypatch.setattr("pipelines.training.student_volumes._SLAB_BYTES", 10_000)  # several slabs
     placed = Placement.plan(crop, size, pad=pad)

@@ -88,7 +88,9 @@ def test_as_many_gpus_train_as_a_batch_has_samples_and_more_are_refused(teacher_
     assert [count(gpu), count(cpu), count(gpu, 1), count(cpu, 2)] == [2, 1, 1, 2]
     with pytest.raises(TrainingError, match="9 GPUs were asked for and 8 are here; lower --gpus"):
         count(gpu, 9)
-    with pytest.raises(TrainingError, match="a batch of 2 cannot be spread over 4 processes; lower --gpus or"):
+    with pytest.raises(
+        TrainingError, match="a batch of 2 cannot be spread over 4 processes; lower --gpus or"
+    ):
         count(gpu, 4)
 
 
@@ -134,7 +136,9 @@ def test_a_case_whose_data_kill_the_augmentation_is_named(trained_teacher, teach
     shutil.copytree(folder, tmp_path / "data")
     dead = RuntimeError("One or more background workers are no longer alive. Exiting.")
     trainer, job = failing(dead, teacher_job, tmp_path / "data")
-    with pytest.raises(TrainingError, match=r"was ended, though all data can be read; most often memory or /dev/shm"):
+    with pytest.raises(
+        TrainingError, match=r"was ended, though all data can be read; most often memory or /dev/shm"
+    ):
         train_to_the_end(job, trainer)
     broken = tmp_path / "data" / "00001_PHANTOM_0001_seg.b2nd"
     whole = broken.read_bytes()
@@ -154,7 +158,9 @@ def test_a_checkpoint_of_another_network_is_refused(trained_teacher, teacher_job
     torch.save(held, checkpoint)
     code, events = run_job(work_dir, teacher_job)
     assert code == 1
-    assert events[-1]["reason"].startswith(f"{checkpoint}: is of another network than this training's PlainConvUNet")
+    assert events[-1]["reason"].startswith(
+        f"{checkpoint}: is of another network than this training's PlainConvUNet"
+    )
     assert events[-1]["remedy"] == "delete it to begin anew, or train with the profile that it was made with"
 
 

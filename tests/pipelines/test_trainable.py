@@ -103,7 +103,9 @@ def test_an_image_that_is_not_hu_is_refused_unless_allowed(kind, cohort, tmp_pat
     grey = np.random.default_rng(0).integers(0, 256, SHAPE).astype(np.int16)
     take(cohort, tmp_path, name="MR", image=grey)
     found = refusal(cohort, kind=kind)
-    assert found.startswith("N/MR: the image is not in HU (values from 0 to 255: grey levels of a window, not HU)")
+    assert found.startswith(
+        "N/MR: the image is not in HU (values from 0 to 255: grey levels of a window, not HU)"
+    )
     assert found.endswith("train with --allow not-hu")
     assert starts(cohort, kind=kind, allow=frozenset({"not-hu"}))
 

@@ -170,4 +170,3 @@ def check_input(x: Tensor, stages: int) -> None:
             f"input of {tuple(x.shape[2:])} voxels is too small for {stages} stages; "
             f"every axis needs {least} or more"
         )
-
