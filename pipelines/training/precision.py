@@ -33,6 +33,11 @@ class Precision:
         has_bf16 = units.get("amx_bf16") or units.get("avx512_bf16")
         return cls(torch.device("cpu"), torch.bfloat16 if has_bf16 else torch.float32)
 
+    def __str__(self) -> str:
+        """Such as ``cpu, float32`` or ``NVIDIA A100, float16``; stands in a model's metrics."""
+        named = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        return f"{named}, {str(self.dtype).removeprefix('torch.')}"
+
     def autocast(self) -> torch.autocast:
         """The context that networks run in."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)

@@ -65,7 +65,7 @@ def train_student(job: Job, reporter: Reporter) -> None:
         file = model / f"{name}.pt"
         if not file.is_file():
             _train_stage(job, name, stage, profile.missing, prepared[name], precision, file, reporter)
-    _finish(profile, model, reporter)
+    _finish(profile, precision, model, reporter)
 
 
 def _stages(profile: StudentProfile) -> tuple[tuple[StageName, StudentStage], ...]:
@@ -148,9 +148,9 @@ def _train_stage(
         leftover.unlink(missing_ok=True)
 
 
-def _finish(profile: StudentProfile, model: Path, reporter: Reporter) -> None:
+def _finish(profile: StudentProfile, precision: Precision, model: Path, reporter: Reporter) -> None:
     digest = hashlib.sha256()
-    metrics: dict[str, Any] = {}
+    metrics: dict[str, Any] = {"device": str(precision)}
     curves: list[dict[str, Any]] = []
     for name in STAGES:
         file = model / f"{name}.pt"

@@ -56,7 +56,7 @@ def train_teacher(job: Job, reporter: Reporter) -> None:
     model_dir = job.work_dir / "model"
     weights_hash = _package(job, trainer, plans, model_dir)
     curves = trainer.curves()
-    metrics = {key: curves[-1][key] for key in ("loss", "val_loss", "val_dice")}
+    metrics = {key: curves[-1][key] for key in ("loss", "val_loss", "val_dice")} | {"device": str(precision)}
     reporter.done(weights=str(model_dir), weights_hash=weights_hash, metrics=metrics, curves=curves)
 
 

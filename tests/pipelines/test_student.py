@@ -38,6 +38,7 @@ def test_training_tells_its_stages_its_curves_and_what_it_found(trained_student)
     ]  # fmt: skip
     assert [p["epoch"] for p in done["curves"] if "dsc" in p] == [3, 6, 4, 8]
     assert done["metrics"]["fine_dsc"] > 0.7
+    assert done["metrics"]["device"] in ("cpu, float32", "cpu, bfloat16")
     fine = [p["loss"] for p in done["curves"] if p["stage"] == "fine"]
     assert fine[-1] < fine[0] / 2
 
