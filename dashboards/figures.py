@@ -9,6 +9,8 @@ from plotly.subplots import make_subplots
 from curation.labels import CLASS_NAMES, CLASSES
 from curation.status import Origin, Status
 from db.queries import EvaluationRow
+from pipelines import score_figures
+from pipelines.compare import Comparison
 from pipelines.curves import curve_series
 from pipelines.score_figures import add_scores, model_color
 
@@ -205,6 +207,15 @@ def scores_figure(rows: Sequence[EvaluationRow], models: Sequence[str], metric: 
     )
     figure.update_yaxes(title=f"{metric.upper()} (%)", range=[-3, 103], gridcolor=_GRID)
     return _laid_out(figure, height=400, top=36, boxmode="group", boxgap=0.25)
+
+
+def differences_figure(comparison: Comparison) -> go.Figure:
+    """By how much models lie above the baseline, with intervals, DSC beside NSD; the report's figure on a page."""
+    figure = score_figures.differences_figure(comparison)
+    figure.update_shapes(line_color=NEUTRAL)
+    return _laid_out(
+        figure, height=110 + 26 * len(comparison.rows), top=48, showlegend=len(comparison.models) > 2
+    )
 
 
 def _class_colors() -> list[str]:

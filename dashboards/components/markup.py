@@ -105,15 +105,24 @@ def tag(text: str, kind: str = "") -> Html:
     return Html(f'<span class="ml-tag {escape(kind)}">{escape(text)}</span>')
 
 
-def case_link(address: str, version: int | None = None, text: str | None = None) -> Html:
-    """A link to a case's page."""
+def link(page: str, text: str, **params: object) -> Html:
+    """A link to a page of the dashboard with what stands in its address: ``link("models", "x", model="x")``."""
+    asked = "&amp;".join(f"{name}={quote(str(value), safe='')}" for name, value in params.items())
+    return Html(f'<a href="{page}{"?" if asked else ""}{asked}" target="_self">{escape(text)}</a>')
+
+
+def case_link(
+    address: str, version: int | None = None, text: str | None = None, prediction: int | None = None
+) -> Html:
+    """A link to a case's page; with a prediction's id, to look at that beside the version."""
     target = address if version is None else f"{address}@{version}"
-    return Html(f'<a href="case?case={quote(target, safe="")}" target="_self">{escape(text or address)}</a>')
+    beside = {} if prediction is None else {"prediction": prediction}
+    return link("case", text or address, case=target, **beside)
 
 
 def query_link(query: str, text: str | None = None) -> Html:
     """A link to what a query finds."""
-    return Html(f'<a href="query?q={quote(query, safe="")}" target="_self">{escape(text or query)}</a>')
+    return link("query", text or query, q=query)
 
 
 def card(label: str, value: object, note: str = "", query: str | None = None) -> Html:

@@ -20,6 +20,15 @@ from db.queries.logbook import (
     runs,
     sources,
 )
+from db.queries.scored import (
+    CaseCost,
+    CaseScore,
+    CaseSet,
+    costs,
+    scored_models,
+    scored_sets,
+    worst_scores,
+)
 from db.queries.scoring import (
     EvaluationRow,
     ModelRow,
@@ -79,9 +88,12 @@ __all__ = [
     "AmbiguousCaseError",
     "AnnotationRow",
     "AsOf",
+    "CaseCost",
     "CasePage",
     "CaseRef",
     "CaseRow",
+    "CaseScore",
+    "CaseSet",
     "Census",
     "ConflictRow",
     "DatasetVersionRow",
@@ -118,6 +130,7 @@ __all__ = [
     "case_refs",
     "cases",
     "census",
+    "costs",
     "count",
     "coverage_by_source",
     "dataset_version",
@@ -140,8 +153,11 @@ __all__ = [
     "runs",
     "saved_queries",
     "saved_query",
+    "scored_models",
+    "scored_sets",
     "scores",
     "sources",
     "spelled_out",
     "version_detail",
+    "worst_scores",
 ]

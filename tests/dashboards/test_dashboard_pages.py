@@ -39,7 +39,8 @@ def empty_root(tmp_path):
         ("overview", "no cases yet"),
         ("query", "no cases yet"),
         ("case", "Name a case above"),
-        ("runs", "No model has been scored yet"),
+        ("runs", "Nothing has been run"),
+        ("models", "No model is known yet"),
         ("datasets", "Nothing is frozen yet"),
     ],
 )
@@ -188,17 +189,6 @@ def test_a_case_that_is_not_there_is_a_sentence(visit, built, address, says):
     assert not app.exception
 
 
-def test_scores_stand_side_by_side_in_percent(visit, built):
-    app = visit(built.root, "runs")
-    page = html_of(app)
-    assert page.count("<b>100.00</b>") == 2 * 16  # the truth itself: 14 classes and two means, DSC and NSD
-    assert "Right adrenal gland</td>" in page
-    assert len(app.get("plotly_chart")) == 3  # DSC, NSD, and the curves of one model
-    app.segmented_control(key="protocol").set_value("known").run()
-    assert any("nobody looked for" in c.value for c in app.caption)
-    assert not app.exception
-
-
 def test_runs_tell_failures_progress_and_refusals(visit, built):
     app = visit(built.root, "runs")
     page = html_of(app)
@@ -222,7 +212,7 @@ def test_what_stands_on_a_retracted_model_says_so(visit, built, tmp_path):
     shutil.copytree(built.root, root)
     with open_workspace(root) as ws:
         retract(ws.bench(jobs=1), lambda session: model_subject(session, TEACHER), "mirrored")
-    for page, options in (("datasets", {"dataset": "all@1"}), ("runs", {"tab": "Models"})):
+    for page, options in (("datasets", {"dataset": "all@1"}), ("models", {})):
         app = visit(root, page, **options)
         assert not app.exception
         assert f"{TEACHER} was retracted on " in html_of(app)
