@@ -22,6 +22,7 @@ page = st.navigation(
         st.Page("views/runs.py", title="Runs", icon=":material/monitoring:", url_path="runs"),
         st.Page("views/models.py", title="Models", icon=":material/neurology:", url_path="models"),
         st.Page("views/datasets.py", title="Datasets", icon=":material/inventory_2:", url_path="datasets"),
+        st.Page("views/sources.py", title="Sources", icon=":material/library_books:", url_path="sources"),
     ],
     position="top",
 )
