@@ -14,6 +14,7 @@ from dashboards.components.markup import (
     query_link,
     table,
     tag,
+    unbroken,
 )
 from dashboards.components.times import stamp
 from db.models import Split
@@ -31,7 +32,7 @@ def versions_table(versions: Sequence[DatasetVersionRow]) -> Html:
                 link("datasets", v.address, dataset=v.address), query_link(v.query), ", ".join(v.origins),
                 f"{v.members:,}", split_text(v),
                 Html(f'<code title="{v.manifest_hash}">{v.manifest_hash[:12]}…</code>'),
-                stamp(v.created_at), v.author, v.message or None, beware(v),
+                unbroken(stamp(v.created_at)), v.author, v.message or None, beware(v),
             )
             for v in versions
         ],

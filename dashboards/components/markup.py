@@ -100,6 +100,18 @@ def cut(text: str) -> Html:
     return Html(f'<span class="cut" title="{escape(text)}">{escape(text)}</span>')
 
 
+def file_name(path: str) -> Html:
+    """The name of a file, which tells it from its neighbours; all of its path in the tooltip."""
+    return Html(
+        f'<span class="ml-file" title="{escape(path)}">{escape(path.rpartition("/")[2] or path)}</span>'
+    )
+
+
+def unbroken(text: str) -> Html:
+    """Text that stays on one line, such as a date, which browsers break at its hyphens."""
+    return Html(f'<span class="ml-unbroken">{escape(text)}</span>')
+
+
 def tag(text: str, kind: str = "") -> Html:
     """A word in a frame; `kind` colors it: done, running, failed, interrupted, refused, warning, error."""
     return Html(f'<span class="ml-tag {escape(kind)}">{escape(text)}</span>')

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dashboards.components.markup import Html, joined, link, markup, query_link, table, tag
+from dashboards.components.markup import Html, joined, link, markup, query_link, table, tag, unbroken
 from dashboards.components.times import duration, stamp
 from db.queries import ModelRow
 from pipelines.model_page import ModelPage
@@ -25,7 +25,7 @@ def models_table(models: Sequence[ModelRow], scored: Mapping[str, Mapping[str, i
                 figures_tags(m.metrics),
                 f"{m.predicted_cases:,}",
                 f"{max(scored[m.name].values()):,}" if m.name in scored else None,
-                stamp(m.created_at),
+                unbroken(stamp(m.created_at)),
                 beware(m),
             )
             for m in models

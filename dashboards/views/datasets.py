@@ -48,7 +48,7 @@ def show_members(version: DatasetVersionRow) -> None:
         counts = queries.member_counts(session, version.id)
     sides: dict[str, int] = {EVERYONE: sum(counts.splits.values())}
     if counts.folds:
-        sides |= {f"fold {fold}": n for fold, n in counts.folds.items()}
+        sides |= {f"fold {fold}": n for fold, n in sorted(counts.folds.items())}
     else:
         sides |= {split.value: n for split, n in counts.splits.items()}
     side = st.segmented_control(

@@ -148,7 +148,10 @@ def show_scores() -> None:
     if table := efficiency_table(comparison):
         st.caption(f"{plain(table.title)}.")
         st.html(score_table.text_table(table))
-        show_costs(chosen)
+        of = comparison.efficiency
+        show_costs(
+            sorted(chosen, key=lambda name: of[name].seconds is None and of[name].peak_memory_mb is None)
+        )
     else:
         st.caption(
             "Nobody measured it: these predictions were imported. `maskledger predict` measures time and memory."

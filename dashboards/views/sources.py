@@ -83,13 +83,13 @@ def show_known() -> None:
         if mapping.notes:
             st.markdown("**Known traps**")
             st.html(source_facts.notes_list(mapping.notes))
-        st.code(
-            f"maskledger --workspace {shlex.quote(str(ws.root))} ingest --source {mapping.source or 'NAME'} "
-            f"--labels DIR --images DIR --mapping {name}",
-            language="shell",
-        )
     with values:
         st.html(source_facts.values_table(mapping.values, mapping.protocol, f"Mapping {name}"))
+    st.code(
+        f"maskledger --workspace {shlex.quote(str(ws.root))} ingest --source {mapping.source or 'NAME'} "
+        f"--labels DIR --images DIR --mapping {name}",
+        language="shell",
+    )
 
 
 here, known_tab = st.tabs(["In this catalog", "Known datasets"], key="tab", bind="query-params")

@@ -116,7 +116,6 @@ def test_a_name_that_looks_like_markup_is_text(visit, built):
     for app in (
         visit(built.root, "query"),
         visit(built.root, "case", case=f"Phantom/{HOSTILE_NAME}"),
-        visit(built.root, "runs"),
         visit(built.root, "datasets", dataset="all@1"),
     ):
         assert not app.exception
@@ -187,24 +186,6 @@ def test_a_case_that_is_not_there_is_a_sentence(visit, built, address, says):
     app = visit(built.root, "case", case=address)
     assert says in app.error[0].value
     assert not app.exception
-
-
-def test_runs_tell_failures_progress_and_refusals(visit, built):
-    app = visit(built.root, "runs")
-    page = html_of(app)
-    assert "use --profile quick" in page
-    assert "fine: 120 of 400, epoch 12, loss 0.412" in page
-    assert "not NIfTI" in page
-    assert 'class="ml-tag refused"' in page
-
-
-def test_datasets_list_members_and_manifest(visit, built):
-    app = visit(built.root, "datasets", dataset="strong@1")
-    assert len(app.code[0].value) == 64
-    page = html_of(app)
-    assert "1 train, 1 validation" in page
-    assert "4 folds" in page
-    assert 'href="case?case=Phantom%2FPHANTOM_0006%401"' in page
 
 
 def test_what_stands_on_a_retracted_model_says_so(visit, built, tmp_path):
