@@ -92,7 +92,7 @@ def costs_table(rows: Sequence[CaseCost]) -> Html:
         ("Case", "Image size (x, y, z)", "Time (s)", "Peak memory (MB)", "Memory–time area (MB·s)"),
         [
             (
-                case_link(row.case, row.version, prediction=row.prediction_id),
+                _viewed(row),
                 " × ".join(map(str, row.shape)),
                 _cost(row.seconds, 2, TOLERANCE_S),
                 _cost(row.peak_memory_mb, 0, TOLERANCE_MB),
@@ -111,7 +111,7 @@ def worst_table(rows: Sequence[CaseScore]) -> Html:
         ("Case", "Class", "DSC (%)", "NSD (%)", "Scored against", "Prediction"),
         [
             (
-                case_link(row.case, row.version, prediction=row.prediction_id),
+                _viewed(row),
                 class_cell(BY_ID[row.class_id].title),
                 f"{100 * row.dsc:.2f}",
                 f"{100 * row.nsd:.2f}",
@@ -123,6 +123,11 @@ def worst_table(rows: Sequence[CaseScore]) -> Html:
         numeric=(2, 3, 5),
         label="Worst cases",
     )
+
+
+def _viewed(row: CaseCost | CaseScore) -> Html:
+    """A link to the version that was scored against, with the prediction beside it."""
+    return case_link(row.case, row.version, within={"prediction": str(row.prediction_id)})
 
 
 def left_out_table(comparison: Comparison) -> Html:
