@@ -5,6 +5,7 @@ import shlex
 
 import streamlit as st
 
+from curation.bootstrap import RESAMPLES
 from curation.errors import UsageError
 from curation.labels import BY_NAME, CLASS_NAMES
 from curation.metrics import PROTOCOLS
@@ -15,7 +16,7 @@ from dashboards.components.settings_table import settings_table
 from dashboards.session import plain, workspace
 from db import queries
 from pipelines import fairness
-from pipelines.compare import METRICS, compare
+from pipelines.compare import METRICS, Comparison, compare
 from pipelines.model_page import ModelPage, model_page, weights_damage
 from pipelines.score_sets import scores_by_set
 from pipelines.score_tables import efficiency_table
@@ -32,8 +33,9 @@ PAGE_SIZE = 25
 ws = workspace()
 st.title("Models")
 with ws.catalog.reading() as session:
-    models = queries.models(session)
+    models = queries.models(session, with_curves=False)
     scored = queries.scored_models(session)
+    stamp = queries.scores_stamp(session)
 if not models:
     st.info(
         "No model is known yet: `maskledger teacher train DATASET` trains one, "
@@ -41,6 +43,27 @@ if not models:
         icon=":material/info:",
     )
     st.stop()
+
+
+@st.cache_data(max_entries=16, show_spinner="Comparing …")
+def compared(
+    root: str,  # noqa: ARG001 - part of the cache's key
+    names: tuple[str, ...],
+    protocol: str,
+    resamples: int,
+    state: tuple[object, ...],  # noqa: ARG001 - likewise: which scores and models there are
+) -> tuple[Comparison, list[str]]:
+    """Models compared, and what makes that unequal where there are intervals to be read wrongly."""
+    comparison = compare(ws.bench(jobs=1), names, protocol, resamples=resamples)
+    if not resamples:
+        return comparison, []
+    with ws.catalog.reading() as session:
+        return comparison, fairness.cautions(session, comparison)
+
+
+def state_of_scores() -> tuple[object, ...]:
+    """What a comparison depends on, apart from what is asked."""
+    return (*stamp, tuple((m.name, m.doubts) for m in models))
 
 
 def choose_protocol(key: str) -> str:
@@ -82,7 +105,7 @@ def show_model(page: ModelPage) -> None:
             st.plotly_chart(figures.curves_figure(page.model.curves), key="curves")
         else:
             st.caption("No curves: this model was not trained here.")
-    if not page.scores:
+    if name not in scored:
         nothing_scored(name)
         return
     protocol = choose_protocol("model protocol")
@@ -129,7 +152,7 @@ def show_scores() -> None:
         st.info("Choose at least one model.", icon=":material/info:")
         return
     try:
-        comparison = compare(ws.bench(jobs=1), chosen, protocol, resamples=0)
+        comparison, _ = compared(str(ws.root), tuple(chosen), protocol, 0, state_of_scores())
     except UsageError as error:
         st.warning(plain(str(error)), icon=":material/warning:")
         return
@@ -187,9 +210,7 @@ def show_two() -> None:
     with protocol_box:
         protocol = choose_protocol("two protocol")
     try:
-        comparison = compare(ws.bench(jobs=1), [first, other], protocol)
-        with ws.catalog.reading() as session:
-            cautions = fairness.cautions(session, comparison)
+        comparison, cautions = compared(str(ws.root), (first, other), protocol, RESAMPLES, state_of_scores())
     except UsageError as error:
         st.warning(plain(str(error)), icon=":material/warning:")
         return
@@ -221,7 +242,7 @@ if one.open:
         if wanted is not None and wanted not in names:
             st.warning(f"No model is called {plain(wanted)}; choose one of these.", icon=":material/warning:")
         name = st.selectbox("Model", names, index=len(names) - 1, key="model", bind="query-params")
-        show_model(model_page(ws.bench(jobs=1), name))
+        show_model(model_page(ws.bench(jobs=1), name, with_scores=False))
 if scores_tab.open:
     with scores_tab:
         if scored:

@@ -41,6 +41,7 @@ from db.queries.scored import (
     costs,
     scored_models,
     scored_sets,
+    scores_stamp,
     worst_scores,
 )
 from db.queries.scoring import (
@@ -182,6 +183,7 @@ __all__ = [
     "scored_models",
     "scored_sets",
     "scores",
+    "scores_stamp",
     "sources",
     "spelled_out",
     "trained_on",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, func, select
@@ -64,6 +65,15 @@ def scored_models(session: Session) -> dict[str, dict[str, int]]:
     for name, protocol, cases in rows:
         found.setdefault(name, {})[protocol] = cases
     return found
+
+
+def scores_stamp(session: Session) -> tuple[datetime | None, int]:
+    """When the newest score was booked and how many there are: what was computed from them holds while both stay.
+
+    No id would say it: SQLite gives that of a row that went to the one that comes in its place.
+    """
+    newest, n = session.execute(select(func.max(Evaluation.created_at), func.count())).one()
+    return newest, n
 
 
 def worst_scores(

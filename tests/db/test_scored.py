@@ -64,6 +64,19 @@ def test_the_worst_scores_come_first_and_equal_ones_by_the_other_metric(scored: 
     assert nobodys == []
 
 
+def test_the_stamp_of_the_scores_changes_with_any_of_them(scored: Catalog) -> None:
+    stamps = []
+    with scored.reading() as session:
+        stamps.append(queries.scores_stamp(session))
+    with scored.writing() as session:
+        score(session, "KiTS/a", "known", 4.0, liver=(0.3, 0.4))
+    with scored.reading() as session:
+        stamps.append(queries.scores_stamp(session))
+    # 5 scores; the last of them, booked again, takes the place of the old one.
+    assert [n for _, n in stamps] == [5, 5]
+    assert stamps[0] != stamps[1]
+
+
 def test_a_metric_that_is_none_is_refused(scored: Catalog) -> None:
     with scored.reading() as session, pytest.raises(ValueError, match="unknown metric 'hd95'"):
         queries.worst_scores(session, "teacher", "flare23", metric="hd95")
