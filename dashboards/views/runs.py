@@ -5,6 +5,7 @@ import math
 import streamlit as st
 
 from dashboards import figures
+from dashboards.components.markup import link
 from dashboards.components.run_list import (
     facts_table,
     items_table,
@@ -73,6 +74,8 @@ def watch_run(run_id: int, was: RunState) -> None:
 
 def show_run(run: RunRow) -> None:
     """One run: facts, progress and curves, parameters in full, and what it booked case by case."""
+    # A page of its own to the browser: its back button leads here again, which Streamlit's own link would not.
+    st.html(link("runs", "All runs"))
     st.subheader(plain(f"Run {run.id}: {run.stage}"))
     every_s = BUSY_S if run.state is RunState.RUNNING else None
     if run.state is RunState.FAILED:
@@ -90,7 +93,6 @@ def show_run(run: RunRow) -> None:
             st.html(settings_table(run.parameters, "Parameters"))
     if run.items:
         show_items(run)
-    st.page_link("views/runs.py", label="All runs", icon=":material/list:")
 
 
 def show_items(run: RunRow) -> None:
