@@ -47,7 +47,7 @@ lint: .venv/.installed ## ruff and its formatter, mypy, import-linter
 dashboard: .venv/.installed ## Serve the dashboard of WORKSPACE (default: the demo's) on 127.0.0.1:PORT
 	$(BIN)/maskledger --workspace $(WORKSPACE) dashboard --port $(PORT)
 
-screenshots: .venv/.installed ## Take the README's pictures of WORKSPACE (docs/img); needs Debian's chromium
+screenshots: .venv/.installed ## Take the pictures of every page of WORKSPACE (docs/img); needs Debian's chromium
 	$(BIN)/python tests/e2e/screenshots.py $(WORKSPACE)
 
 bench: .venv/.installed ## Measure against the tools people would use instead

@@ -9,6 +9,8 @@ from plotly.subplots import make_subplots
 from curation.labels import CLASS_NAMES, CLASSES
 from curation.status import Origin, Status
 from db.queries import EvaluationRow
+from pipelines import score_figures
+from pipelines.compare import Comparison
 from pipelines.curves import curve_series
 from pipelines.score_figures import add_scores, model_color
 
@@ -26,6 +28,8 @@ STATUS_TITLES = {
     Status.OUT_OF_FIELD: "out of field",
     Status.MISSING: "missing",
 }
+_LOSS, _SCORE = "Loss", "Validation score"
+_PANELS = {_LOSS: True, _SCORE: False}
 _GRID = "rgba(125, 139, 146, 0.25)"
 
 
@@ -169,23 +173,30 @@ def source_figure(coverage: Mapping[str, ClassCounts], *, dark: bool = False) ->
     return _laid_out(figure, height=150 + 34 * len(sources))
 
 
-def curves_figure(curves: Sequence[Mapping[str, Any]]) -> go.Figure:
+def curves_figure(curves: Sequence[Mapping[str, Any]], *, along: str = "Epoch") -> go.Figure:
     """Losses and validation scores of a training over its epochs, one line per figure and stage.
 
     Args:
         curves: One mapping per epoch: `epoch`, losses (whatever contains "loss") and scores from 0 to 1,
-            and `stage` where a training has several. Mappings of further figures are left out.
+            and `stage` where a training has several. Of a running one, `step` in place of `epoch`.
+        along: What the points are counted by.
     """
-    figure = make_subplots(cols=2, subplot_titles=("Loss", "Validation score"), horizontal_spacing=0.08)
-    for number, (name, (epochs, values)) in enumerate(curve_series(curves).items()):
+    series = curve_series(curves)
+    # Whatever is no loss is a score. A training that goes on may have none yet.
+    panels = [
+        title for title, is_loss in _PANELS.items() if any(("loss" in name) is is_loss for name in series)
+    ]
+    figure = make_subplots(cols=max(1, len(panels)), subplot_titles=panels, horizontal_spacing=0.08)
+    for number, (name, (epochs, values)) in enumerate(series.items()):
         figure.add_scatter(
             x=epochs, y=values, name=name.replace("_", " "), mode="lines" if len(epochs) > 1 else "markers",
             line={"color": model_color(number), "width": 2},
-            row=1, col=1 if "loss" in name else 2,
+            row=1, col=1 + panels.index(_LOSS if "loss" in name else _SCORE),
         )  # fmt: skip
-    figure.update_xaxes(title="Epoch", gridcolor=_GRID)
+    figure.update_xaxes(title=along, gridcolor=_GRID)
     figure.update_yaxes(gridcolor=_GRID)
-    figure.update_yaxes(range=[0, 1], row=1, col=2)
+    if _SCORE in panels:
+        figure.update_yaxes(range=[0, 1], row=1, col=1 + panels.index(_SCORE))
     return _laid_out(figure, height=330, top=36, legend_above=False)
 
 
@@ -205,6 +216,15 @@ def scores_figure(rows: Sequence[EvaluationRow], models: Sequence[str], metric: 
     )
     figure.update_yaxes(title=f"{metric.upper()} (%)", range=[-3, 103], gridcolor=_GRID)
     return _laid_out(figure, height=400, top=36, boxmode="group", boxgap=0.25)
+
+
+def differences_figure(comparison: Comparison) -> go.Figure:
+    """By how much models lie above the baseline, with intervals, DSC beside NSD; the report's figure on a page."""
+    figure = score_figures.differences_figure(comparison)
+    figure.update_shapes(line_color=NEUTRAL)
+    return _laid_out(
+        figure, height=110 + 26 * len(comparison.rows), top=48, showlegend=len(comparison.models) > 2
+    )
 
 
 def _class_colors() -> list[str]:

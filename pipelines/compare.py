@@ -149,11 +149,25 @@ def compare(
                     f"model '{name}' has no scores; run `maskledger evaluate {name} \"role = test\"`"
                 )
             rows[name] = [row for row in found if cases is None or row.case_id in cases]
+    return compare_scores(rows, protocol, baseline, resamples=resamples, seed=seed)
+
+
+def compare_scores(
+    rows: Mapping[str, list[EvaluationRow]],
+    protocol: str,
+    baseline: str,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """The same of scores that were read before: model name to its scores by the protocol.
+
+    Raises:
+        UsageError: No case was scored for all of them.
+    """
     common, left_out = _common_cases(rows)
     if not common:
-        raise UsageError(
-            f"no case was scored for all of {', '.join(models)}; evaluate them on the same query"
-        )
+        raise UsageError(f"no case was scored for all of {', '.join(rows)}; evaluate them on the same query")
     scores = {name: [row for row in of if row.case_id in common] for name, of in rows.items()}
     return Comparison(
         cases=len(common),

@@ -9,7 +9,8 @@ def curve_series(curves: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[fl
     """Epochs and values of every figure that a training booked, in the order in which they first come.
 
     Args:
-        curves: One mapping per epoch: `epoch`, figures, and `stage` where a training has several.
+        curves: One mapping per epoch: `epoch`, figures, and `stage` where a training has several. Of a training
+            that goes on, `step` in place of `epoch`.
 
     Returns:
         ``STAGE FIGURE`` (or ``FIGURE``) to its epochs and values. Left out is what is no finite number, such as a
@@ -21,6 +22,6 @@ def curve_series(curves: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[fl
         for key, value in point.items():
             if key not in {"epoch", "step"} and isinstance(value, int | float) and math.isfinite(value):
                 epochs, values = series.setdefault(f"{stage}{key}", ([], []))
-                epochs.append(point["epoch"])
+                epochs.append(point["epoch"] if "epoch" in point else point["step"])
                 values.append(value)
     return series

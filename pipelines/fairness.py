@@ -6,12 +6,13 @@ from itertools import combinations
 
 from sqlalchemy.orm import Session
 
-from db import datasets, descent, queries
+from db import case_files, datasets, descent, queries
 from db.case_files import CaseFile
 from db.models import ModelKind, Split
 from db.queries import DatasetVersionRow, ModelRow
 from db.retractions import model_subject
 from db.writes import MemberValues
+from pipelines.compare import Comparison
 
 _NAMED = 5
 # Percentile intervals of fewer cases hold the true difference clearly less often than they say.
@@ -61,6 +62,19 @@ def trained_on(session: Session, model: ModelRow) -> TrainedOn:
         return TrainedOn(model)
     dataset = datasets.dataset_version(session, model.dataset)
     return TrainedOn(model, dataset, tuple(datasets.member_values(session, dataset.id)))
+
+
+def cautions(session: Session, comparison: Comparison) -> list[str]:
+    """What a reader of a comparison has to know before its numbers, each a sentence, the worst first.
+
+    Cases that a model has seen in training are named, not taken out: that is an ablation's business.
+    """
+    models = [trained_on(session, queries.known_model(session, name)) for name in comparison.models]
+    # All models were scored against the same versions.
+    versions = {row.case_id: row.reference_version_id for row in comparison.scores[comparison.models[0]]}
+    cases = case_files.case_files(session, list(versions.values()))
+    end = "they count here all the same, and `maskledger ablation` leaves them out"
+    return [*seen_lines(seen(session, models, cases), end), *doubts(models, cases)]
 
 
 def seen(session: Session, models: Sequence[TrainedOn], cases: Collection[CaseFile]) -> list[Seen]:

@@ -40,13 +40,14 @@ class ModelPage:
         return {key: value for key, value in self.model.metrics.items() if key != "spec"}
 
 
-def model_page(bench: Workbench, name: str, *, verify: bool = False) -> ModelPage:
+def model_page(bench: Workbench, name: str, *, verify: bool = False, with_scores: bool = True) -> ModelPage:
     """Gather what the catalog knows of a model.
 
     Args:
         bench: An open workspace.
         name: The model's.
         verify: Hash its weights, too; what they lack is the page's `damage`.
+        with_scores: Sum up its scores; False for who does so himself.
 
     Raises:
         UsageError: There is no such model, or its weights are to be verified and it has none.
@@ -55,7 +56,7 @@ def model_page(bench: Workbench, name: str, *, verify: bool = False) -> ModelPag
         row = queries.known_model(session, name)
         dataset = queries.dataset_version(session, row.dataset) if row.dataset else None
         run = queries.run_by_id(session, row.run_id) if row.run_id is not None else None
-        scored = {row.protocol for row in queries.evaluations(session, model=name)}
+        scored = queries.scored_models(session).get(name, {}) if with_scores else {}
     weights = bench.root / row.weights_path if row.weights_path is not None else None
     damage = None
     if verify:

@@ -122,6 +122,7 @@ class _Queued:
     subject: str
     write_all: WriteAll
     item: Any
+    is_note: bool = False
 
 
 def _one_by_one(session: Session, queued: Sequence[Write]) -> list[str | None]:
@@ -143,12 +144,14 @@ class Booking:
     committed. Inside it every write stands on its own: one that refuses its case undoes no other.
     """
 
-    def __init__(self, bench: Workbench, outcome: Outcome) -> None:
+    def __init__(self, bench: Workbench, outcome: Outcome, total: int | None = None) -> None:
         self.bench = bench
         self.outcome = outcome
         self._pending: list[_Queued] = []
         self._after: list[Callable[[], None]] = []
         self._batches = 0
+        self._total = total
+        self._done = 0
         self._since = time.monotonic()
         self._progress_at = float("-inf")
 
@@ -163,7 +166,9 @@ class Booking:
         """
         self.add_together(_one_by_one, write, subject)
 
-    def add_together(self, write_all: WriteAll, item: Any, subject: str = "") -> None:
+    def add_together(
+        self, write_all: WriteAll, item: Any, subject: str = "", *, is_note: bool = False
+    ) -> None:
         """Queue one thing that is written together with the others of its batch, where that is cheaper.
 
         Args:
@@ -171,8 +176,9 @@ class Booking:
                 write; where it raises a CurationError it is called again with each of the items alone.
             item: What is to be written.
             subject: The case or file that it is about.
+            is_note: It is no item of the work, which its progress counts.
         """
-        self._pending.append(_Queued(subject, write_all, item))
+        self._pending.append(_Queued(subject, write_all, item, is_note))
         if time.monotonic() - self._since >= COMMIT_EVERY_S:
             self.flush()
 
@@ -201,7 +207,8 @@ class Booking:
 
     def _item(self, subject: str, state: ItemState, line: str) -> None:
         # A file's name need not be UTF-8, which both databases want.
-        self.add(lambda session: self._write_item(session, one_line(subject), state, one_line(line)), subject)
+        write: Write = partial(self._write_item, subject=one_line(subject), state=state, line=one_line(line))
+        self.add_together(_one_by_one, write, subject, is_note=state is ItemState.NOTED)
 
     def _write_item(self, session: Session, subject: str, state: ItemState, line: str) -> None:
         writes.add_run_item(session, self.outcome.run_id, subject=subject, state=state, reason=line)
@@ -213,6 +220,7 @@ class Booking:
         )  # counts the writing, too: where that is slow the next batch is smaller
         # In one order for all runs: two writers of the same cases wait for each other, but never crosswise.
         batch, self._pending = sorted(self._pending, key=lambda queued: queued.subject), []
+        self._done += sum(not queued.is_note for queued in batch)
         if batch:
             for written in self._commit(batch):
                 if written.counts_as:
@@ -240,13 +248,17 @@ class Booking:
         def attempt() -> None:
             nonlocal written
             with self.bench.catalog.writing() as session:
-                if writes.begin_batch(session, self.outcome.run_id, number):
+                if writes.begin_batch(session, self.outcome.run_id, number, self._progress()):
                     written = write(session)
                 # Else the attempt before was committed and only its answer was lost: `written` is right.
 
         self.bench.catalog.insist(attempt)
         self._batches = number
         return written
+
+    def _progress(self) -> dict[str, Any] | None:
+        """How far the work is, for those who watch from elsewhere; a training tells it itself."""
+        return None if not self._total else {"step": min(self._done, self._total), "of": self._total}
 
     def _write(self, session: Session, batch: list[_Queued]) -> list[_Written]:
         together: dict[WriteAll, list[Any]] = {}
@@ -287,7 +299,7 @@ def run(
         key: Names the work: when it is started again after a kill, the killed run is booked as interrupted.
         total: Number of items, where known.
     """
-    booking = Booking(bench, Outcome(_start(bench, stage, parameters, key, total)))
+    booking = Booking(bench, Outcome(_start(bench, stage, parameters, key, total)), total)
     try:
         yield booking
         booking.flush()

@@ -14,6 +14,7 @@ from pipelines.score_tables import MEANS
 
 # One per model, by lightness as well as hue; none is a class's color.
 _COLORS = ("#90a0a8", "#2a8ca3", "#c98a2b", "#5b6ee1", "#4d7c4a", "#a4507a")
+_ALL_POINTS = 14 * 200
 _GRID = "rgba(125, 139, 146, 0.25)"
 
 
@@ -45,7 +46,8 @@ def add_scores(
         y=[100 * getattr(row, metric) for row in rows],
         text=[row.case for row in rows],
         name=label(model), marker={"color": model_color(number), "size": 4}, line={"width": 1.4},
-        boxpoints="all", jitter=0.3, pointpos=0,
+        # Thousands of points hide the boxes and take the browser's time: then those that stand out.
+        boxpoints="all" if len(rows) <= _ALL_POINTS else "outliers", jitter=0.3, pointpos=0,
         hovertemplate="%{text}: %{y:.2f} %<extra>" + label(model) + "</extra>",
         **layout,
     )  # fmt: skip

@@ -21,6 +21,7 @@ from pipelines.freeze import frozen_members
 from pipelines.learnable import Known, check_student
 from pipelines.profiles import Profile
 from pipelines.runs import Booking, Workbench, run
+from pipelines.trace import Trace
 from pipelines.trainable import UNDRAWN_ORGAN, check_allowances, check_images, check_taints, undrawn_organs
 from pipelines.whole_files import write_whole
 
@@ -221,7 +222,7 @@ def _write_masks(
 def _follow(bench: Workbench, booking: Booking, job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     """Relay a training's events to the screen and the catalog; returns its ``done`` event."""
     done: dict[str, Any] = {}
-    stage = ""
+    stage, trace = "", Trace()
     for event in run_child(job, work_dir):
         if event["event"] == "progress":
             if event["stage"] != stage:
@@ -230,7 +231,8 @@ def _follow(bench: Workbench, booking: Booking, job: dict[str, Any], work_dir: P
                 stage = event["stage"]
                 bench.progress.start(f"{job['task'].partition('_')[0]}: {stage}", event.get("of"))
             bench.progress.step(event["step"], _progress_text(event))
-            booking.progress(event)
+            trace.add(event)
+            booking.progress(event | {"curve": trace.points})
         elif event["event"] == "problem":
             subject = event.get("case") or job["task"]
             booking.refuse(subject, f"{subject}: {event['reason']}; {event['remedy']}")

@@ -1,6 +1,6 @@
 """Tables and marks as HTML: everything that comes from outside is escaped here, so a name is never markup."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -105,10 +105,14 @@ def tag(text: str, kind: str = "") -> Html:
     return Html(f'<span class="ml-tag {escape(kind)}">{escape(text)}</span>')
 
 
-def case_link(address: str, version: int | None = None, text: str | None = None) -> Html:
-    """A link to a case's page."""
+def case_link(
+    address: str, version: int | None = None, text: str | None = None, within: Mapping[str, str] | None = None
+) -> Html:
+    """A link to a case's page; `within` is the list that it stands in (`dashboards.neighbours`)."""
     target = address if version is None else f"{address}@{version}"
-    return Html(f'<a href="case?case={quote(target, safe="")}" target="_self">{escape(text or address)}</a>')
+    carried = "".join(f"&amp;{quote(k, safe='')}={quote(v, safe='')}" for k, v in (within or {}).items())
+    href = f"case?case={quote(target, safe='')}{carried}"
+    return Html(f'<a href="{href}" target="_self">{escape(text or address)}</a>')
 
 
 def query_link(query: str, text: str | None = None) -> Html:
@@ -130,3 +134,21 @@ def card(label: str, value: object, note: str = "", query: str | None = None) ->
 def cards(content: Iterable[Html]) -> Html:
     """Cards side by side, as many to a row as fit."""
     return Html(f'<div class="ml-cards">{"".join(content)}</div>')
+
+
+def link(page: str, text: str, **params: object) -> Html:
+    """A link to a page of the dashboard with what stands in its address: ``link("models", "x", model="x")``."""
+    asked = "&amp;".join(f"{name}={quote(str(value), safe='')}" for name, value in params.items())
+    return Html(f'<a href="{page}{"?" if asked else ""}{asked}" target="_self">{escape(text)}</a>')
+
+
+def file_name(path: str) -> Html:
+    """The name of a file, which tells it from its neighbours; all of its path in the tooltip."""
+    return Html(
+        f'<span class="ml-file" title="{escape(path)}">{escape(path.rpartition("/")[2] or path)}</span>'
+    )
+
+
+def unbroken(text: str) -> Html:
+    """Text that stays on one line, such as a date, which browsers break at its hyphens."""
+    return Html(f'<span class="ml-unbroken">{escape(text)}</span>')

@@ -1,154 +1,159 @@
-"""Runs and scores: what was done, what is being done, what was refused; models, their curves and how they compare."""
+"""Runs: what was done, what is being done, what was refused and why."""
+
+import math
 
 import streamlit as st
 
-from curation.errors import UsageError
-from curation.metrics import PROTOCOLS
 from dashboards import figures
-from dashboards.components.markup import joined, table, tag
-from dashboards.components.run_list import items_table, progress_share, progress_text, runs_table
-from dashboards.components.score_table import comparison_table
-from dashboards.components.times import stamp
+from dashboards.components.markup import link
+from dashboards.components.run_list import (
+    facts_table,
+    items_table,
+    progress_share,
+    progress_text,
+    runs_table,
+)
+from dashboards.components.settings_table import settings_table
 from dashboards.session import plain, problems_told, workspace
 from db import queries
-from db.models import RunState
-from db.queries import ModelRow
-from pipelines.compare import compare
+from db.models import ItemState, RunState
+from db.queries import RunRow
 
-SHOWN_RUNS = 50
-# How often a page with a running training looks again.
-REFRESH_S = 3.0
-PROTOCOL_NOTES = {
-    "flare23": "All 14 classes of every case; a class that is empty in reference and prediction alike counts 1.",
-    "known": "A class that nobody looked for in a case's reference is left out there.",
-}
+PAGE_SIZE = 25
+# Bars of at most so many runs at once.
+SHOWN_RUNNING = 5
+# How often a page looks again: while something runs, and while nothing does.
+BUSY_S, IDLE_S = 3.0, 15.0
+ANY = "any"
 
 ws = workspace()
-st.title("Runs & scores")
-with ws.catalog.reading() as session:
-    runs = queries.runs(session, limit=SHOWN_RUNS)
-    models = queries.models(session)
-    scores = queries.evaluations(session)
+st.title("Runs")
 
 
-def show_runs() -> None:
-    """The list of runs, the bars of those that go on, and what one of them refused."""
+def running_now() -> list[RunRow]:
+    """The runs that go on, the newest first."""
+    with ws.catalog.reading() as session:
+        return queries.runs(session, state=RunState.RUNNING, limit=SHOWN_RUNNING)
+
+
+def watch_running() -> None:
+    """The bars of what goes on; when a run begins or ends, the whole page is made anew."""
+    with problems_told():
+        running = running_now()
+        if [run.id for run in running] != st.session_state.get("running runs"):
+            st.rerun()
+        for run in running:
+            show_progress(run)
+
+
+def show_progress(run: RunRow) -> None:
+    """One run's bar; what does not say how far it is has a line alone."""
+    title = f"Run {run.id}, {run.stage} {run.key or ''}"
+    share = progress_share(run.progress)
+    text = plain(f"{title}: {progress_text(run.progress) or 'at work'}")
+    if share is None:
+        st.caption(text)
+    else:
+        st.progress(share, text=text)
+
+
+def watch_run(run_id: int, was: RunState) -> None:
+    """Progress and curves of one run, again and again while it goes on."""
     with problems_told():
         with ws.catalog.reading() as session:
-            runs = queries.runs(session, limit=SHOWN_RUNS)
-        for run in runs:
-            share = progress_share(run.progress)
-            if run.state is RunState.RUNNING and share is not None:
-                title = f"Run {run.id}, {run.stage} {run.key or ''}"
-                st.progress(share, text=plain(f"{title}: {progress_text(run.progress)}"))
-        st.html(runs_table(runs))
-        with_items = {run.id: run for run in runs if {"refused", "noted"} & run.items.keys()}
-        if not with_items:
+            run = queries.run_by_id(session, run_id)
+        if run is None:
             return
-        st.subheader("Refused and noted")
-        # What was refused wants something done; the newest of it first.
-        refusing = (at for at, run in enumerate(with_items.values()) if "refused" in run.items)
-        chosen = st.selectbox(
-            "Run",
-            list(with_items),
-            index=next(refusing, 0),
-            format_func=lambda run_id: (
-                f"{run_id} · {with_items[run_id].stage} · "
-                + ", ".join(
-                    f"{n} {state}" for state, n in with_items[run_id].items.items() if state != "done"
-                )
-            ),
-            key="run",
+        if run.state is not was:
+            st.rerun()
+        if run.state is RunState.RUNNING:
+            show_progress(run)
+        if curve := run.progress.get("curve"):
+            st.plotly_chart(figures.curves_figure(curve, along="Step"), key=f"curve of {run_id}")
+
+
+def show_run(run: RunRow) -> None:
+    """One run: facts, progress and curves, parameters in full, and what it booked case by case."""
+    # A page of its own to the browser: its back button leads here again, which Streamlit's own link would not.
+    st.html(link("runs", "All runs"))
+    st.subheader(plain(f"Run {run.id}: {run.stage}"))
+    every_s = BUSY_S if run.state is RunState.RUNNING else None
+    if run.state is RunState.FAILED:
+        st.error(plain(run.message or "It failed without a word."), icon=":material/error:")
+    if run.state is RunState.INTERRUPTED:
+        st.warning(plain(run.message), icon=":material/warning:")
+    st.fragment(watch_run, run_every=every_s)(run.id, run.state)
+    with ws.catalog.reading() as session:
+        model = queries.model(session, str(run.parameters.get("model", "")))
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.html(facts_table(run, model.name if model and model.run_id == run.id else None))
+    with right:
+        if run.parameters:
+            st.html(settings_table(run.parameters, "Parameters"))
+    if run.items:
+        show_items(run)
+
+
+def show_items(run: RunRow) -> None:
+    """What it booked of single cases and files; what was refused wants something done, so it comes first."""
+    first = "refused" if "refused" in run.items else next(iter(run.items))
+    state = st.segmented_control(
+        "Cases and files", list(run.items), default=first, required=True, key=f"items of {run.id}",
+        format_func=lambda word: f"{word} ({run.items[word]:,})",
+    )  # fmt: skip
+    pages = math.ceil(run.items[state] / PAGE_SIZE)
+    page = st.pagination(pages, key=f"page of items of {run.id} {state}") if pages > 1 else 1
+    with ws.catalog.reading() as session:
+        items = queries.run_item_page(
+            session, run.id, state=ItemState(state), limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE
         )
-        with ws.catalog.reading() as session:
-            items = queries.run_items(session, chosen)
-        st.html(items_table([item for item in items if item.reason]))
+    st.html(items_table(items))
 
 
-def models_table(models: list[ModelRow]) -> str:
-    """One row per model with its figures."""
-    return table(
-        (
-            "Model",
-            "Kind",
-            "Trained on",
-            "Origins",
-            "Figures",
-            "Cases predicted",
-            "Registered (UTC)",
-            "Beware",
-        ),
-        [
-            (
-                m.name,
-                tag(m.kind.value),
-                m.dataset,
-                ", ".join(m.origins) if m.origins else None,
-                joined(
-                    tag(f"{key.replace('_', ' ')} {value:.3g}")
-                    for key, value in m.metrics.items()
-                    if isinstance(value, int | float)
-                )
-                or None,
-                m.predicted_cases,
-                stamp(m.created_at),
-                "; ".join(m.doubts) or None,
-            )
-            for m in models
-        ],
-        numeric=(5,),
-        label="Models",
-    )
-
-
-comparing, run_tab, model_tab = st.tabs(["Scores", "Runs", "Models"], key="tab", bind="query-params")
-with comparing:
-    scored = [m.name for m in models if any(row.model == m.name for row in scores)]
-    if not scored:
-        st.info("No model has been scored yet. Score one on the test cases:", icon=":material/info:")
-        st.code(f"maskledger --workspace {ws.root} evaluate MODEL 'role = test'", language="shell")
-    else:
-        chosen_models = st.multiselect("Models", scored, default=scored, key="models")
-        protocol = st.segmented_control(
-            "Protocol", list(PROTOCOLS), default="flare23", key="protocol", required=True,
-            format_func={"flare23": "FLARE23", "known": "Known classes"}.__getitem__,
-        )  # fmt: skip
-        if not chosen_models:
-            st.info("Choose at least one model.", icon=":material/info:")
-        else:
-            try:
-                comparison = compare(ws.bench(jobs=1), chosen_models, protocol)
-            except UsageError as error:
-                st.warning(plain(str(error)), icon=":material/warning:")
-            else:
-                common = f"Means over the {comparison.cases} cases that all chosen models were scored on."
-                st.caption(f"{PROTOCOL_NOTES[protocol]} {common}")
-                st.html(comparison_table(comparison, chosen_models))
-            of_protocol = [row for row in scores if row.protocol == protocol]
-            for metric in ("dsc", "nsd"):
-                st.subheader(f"{metric.upper()} per class and case")
-                st.plotly_chart(
-                    figures.scores_figure(of_protocol, chosen_models, metric), key=f"box {metric}"
-                )
-with run_tab:
-    if not runs:
+def show_list() -> None:
+    """All runs, of one stage and in one state where asked, page by page."""
+    with ws.catalog.reading() as session:
+        stages = queries.run_stages(session)
+    if not stages:
         st.info(
             "Nothing has been run in this workspace yet; `maskledger ingest` is the first.",
             icon=":material/info:",
         )
-    else:
-        busy = any(run.state is RunState.RUNNING for run in runs)
-        st.fragment(show_runs, run_every=REFRESH_S if busy else None)()
-with model_tab:
-    if not models:
-        st.info(
-            "No model is known yet: `maskledger teacher train DATASET` trains one, "
-            "`maskledger predictions import DIR --model NAME` takes in another's masks.",
-            icon=":material/info:",
+        return
+    stage_box, state_box = st.columns([1, 2], vertical_alignment="bottom")
+    stage = stage_box.selectbox("Stage", [ANY, *stages], key="stage", bind="query-params")
+    state = state_box.segmented_control(
+        "State", [ANY, *(s.value for s in RunState)], default=ANY, required=True, key="state", bind="query-params"
+    )  # fmt: skip
+    wanted_stage = None if stage == ANY else stage
+    wanted_state = None if state == ANY else RunState(state)
+    with ws.catalog.reading() as session:
+        total = queries.count_runs(session, stage=wanted_stage, state=wanted_state)
+    st.caption(f"{total:,} {'run' if total == 1 else 'runs'}, the newest first")
+    pages = math.ceil(total / PAGE_SIZE)
+    page = st.pagination(pages, key=f"page of {stage} {state}") if pages > 1 else 1
+    with ws.catalog.reading() as session:
+        runs = queries.runs(
+            session, stage=wanted_stage, state=wanted_state, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE
         )
+    if runs:
+        st.html(runs_table(runs))
     else:
-        st.html(models_table(models))
-        for model in models:
-            if model.curves:
-                st.subheader(f"Curves of {plain(model.name)}")
-                st.plotly_chart(figures.curves_figure(model.curves), key=f"curves {model.id}")
+        st.info("No run is so; choose another stage or state.", icon=":material/info:")
+
+
+wanted = st.query_params.get("run")
+if wanted is not None:
+    with ws.catalog.reading() as session:
+        found = queries.run_by_id(session, int(wanted)) if wanted.isdecimal() and len(wanted) < 10 else None
+    if found is None:
+        st.warning(f"There is no run {plain(wanted)}; these there are.", icon=":material/warning:")
+        show_list()
+    else:
+        show_run(found)
+else:
+    running = running_now()
+    st.session_state["running runs"] = [run.id for run in running]
+    st.fragment(watch_running, run_every=BUSY_S if running else IDLE_S)()
+    show_list()

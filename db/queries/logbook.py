@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import String, cast, func, or_, select
+from sqlalchemy import Select, String, cast, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
+from db.batches import batches
 from db.models import Case, Event, ItemState, Run, RunItem, RunState, Source, SourceRevision
 
 # How long a run may have waited for another writer before its start was booked; twice SQLite's time-out.
@@ -46,6 +47,18 @@ class RunItemRow:
 
 
 @dataclass(frozen=True)
+class RunItemLine:
+    """The same as a list shows it. `case` is the subject where that is the address of a case in the catalog."""
+
+    subject: str
+    state: ItemState
+    reason: str
+    seconds: float | None
+    created_at: datetime
+    case: str | None
+
+
+@dataclass(frozen=True)
 class EventRow:
     """Who did what."""
 
@@ -79,12 +92,33 @@ class SourceRow:
     cases: int
 
 
-def runs(session: Session, *, stage: str | None = None, limit: int | None = None) -> list[RunRow]:
-    """Runs, the newest first."""
-    statement = select(Run).order_by(Run.id.desc()).limit(limit)
+def runs(
+    session: Session,
+    *,
+    stage: str | None = None,
+    state: RunState | None = None,
+    limit: int | None = None,
+    offset: int = 0,
+) -> list[RunRow]:
+    """Runs, the newest first; of one stage and in one state where asked."""
+    statement = _of(select(Run), stage, state).order_by(Run.id.desc()).limit(limit).offset(offset or None)
+    return _with_items(session, session.scalars(statement).all())
+
+
+def count_runs(session: Session, *, stage: str | None = None, state: RunState | None = None) -> int:
+    """How many runs there are of a stage and in a state."""
+    return session.scalar(_of(select(func.count()).select_from(Run), stage, state)) or 0
+
+
+def run_stages(session: Session) -> list[str]:
+    """Every stage of which a run is booked, by name."""
+    return list(session.scalars(select(Run.stage).distinct().order_by(Run.stage)))
+
+
+def _of(statement: Select[Any], stage: str | None, state: RunState | None) -> Select[Any]:
     if stage is not None:
         statement = statement.where(Run.stage == stage)
-    return _with_items(session, session.scalars(statement).all())
+    return statement if state is None else statement.where(Run.state == state)
 
 
 def run_by_id(session: Session, run_id: int) -> RunRow | None:
@@ -95,14 +129,14 @@ def run_by_id(session: Session, run_id: int) -> RunRow | None:
 
 def _with_items(session: Session, found: Sequence[Run]) -> list[RunRow]:
     items: dict[int, dict[str, int]] = {run.id: {} for run in found}
-    counts = (
-        select(RunItem.run_id, RunItem.state, func.count())
-        .where(RunItem.run_id >= min(items, default=0), RunItem.run_id <= max(items, default=0))
-        .group_by(RunItem.run_id, RunItem.state)
-        .order_by(RunItem.state)
-    )
-    for run_id, state, n in session.execute(counts):
-        if run_id in items:
+    for batch in batches(list(items)):
+        counts = (
+            select(RunItem.run_id, RunItem.state, func.count())
+            .where(RunItem.run_id.in_(batch))
+            .group_by(RunItem.run_id, RunItem.state)
+            .order_by(RunItem.state)
+        )
+        for run_id, state, n in session.execute(counts):
             items[run_id][state.value] = n
     return [
         RunRow(
@@ -122,6 +156,27 @@ def run_items(session: Session, run_id: int, *, state: ItemState | None = None) 
     if state is not None:
         statement = statement.where(RunItem.state == state)
     return [RunItemRow(*row) for row in session.execute(statement)]
+
+
+def run_item_page(
+    session: Session, run_id: int, *, state: ItemState | None = None, limit: int, offset: int = 0
+) -> list[RunItemLine]:
+    """Some of what a run booked, in order, each with its case where the catalog has one of that address."""
+    statement = select(RunItem.subject, RunItem.state, RunItem.reason, RunItem.seconds, RunItem.created_at)
+    statement = statement.where(RunItem.run_id == run_id).order_by(RunItem.id).limit(limit).offset(offset)
+    if state is not None:
+        statement = statement.where(RunItem.state == state)
+    rows = session.execute(statement).all()
+    named = {tuple(row.subject.split("/", 1)) for row in rows if row.subject.count("/") == 1}
+    there = {
+        f"{source}/{name}"
+        for source, name in session.execute(
+            select(Source.name, Case.name)
+            .join(Case, Case.source_id == Source.id)
+            .where(tuple_(Source.name, Case.name).in_(sorted(named)))
+        )
+    }
+    return [RunItemLine(*row, row.subject if row.subject in there else None) for row in rows]
 
 
 def events(session: Session, *, limit: int | None = None) -> list[EventRow]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from curation.errors import UsageError
 from curation.labels import BY_ID
@@ -91,9 +91,9 @@ class ScoreRow:
     nsd_std: float
 
 
-def models(session: Session) -> list[ModelRow]:
-    """All models, in the order in which they were registered."""
-    return _model_rows(session)
+def models(session: Session, *, with_curves: bool = True) -> list[ModelRow]:
+    """All models, in the order in which they were registered; their curves, which may be long, where wanted."""
+    return _model_rows(session, with_curves=with_curves)
 
 
 def model(session: Session, name: str) -> ModelRow | None:
@@ -189,7 +189,7 @@ def _std(mean: float, mean_of_squares: float) -> float:
     return math.sqrt(max(0.0, mean_of_squares - mean * mean))
 
 
-def _model_rows(session: Session, *conditions: Any) -> list[ModelRow]:
+def _model_rows(session: Session, *conditions: Any, with_curves: bool = True) -> list[ModelRow]:
     predicted = (
         select(func.count(Prediction.case_id.distinct()))
         .where(Prediction.model_id == Model.id)
@@ -202,6 +202,7 @@ def _model_rows(session: Session, *conditions: Any) -> list[ModelRow]:
         .outerjoin(Dataset, Dataset.id == DatasetVersion.dataset_id)
         .where(*conditions)
         .order_by(Model.id)
+        .options(*(() if with_curves else (defer(Model.curves),)))
     ).all()
     ids = [m.id for m, *_ in rows]
     retracted, tainted = taints.retracted_models(session, ids), taints.of_models(session, ids)
@@ -218,7 +219,7 @@ def _model_rows(session: Session, *conditions: Any) -> list[ModelRow]:
             weights_path=m.weights_path,
             weights_hash=m.weights_hash,
             metrics=m.metrics,
-            curves=m.curves,
+            curves=m.curves if with_curves else [],
             run_id=m.run_id,
             created_at=m.created_at,
             predicted_cases=cases,

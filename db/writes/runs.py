@@ -60,19 +60,23 @@ def started_run(session: Session, stage: str, author: str, started_at: datetime)
     return session.scalar(select(Run.id).where(*same))
 
 
-def begin_batch(session: Session, run_id: int, number: int) -> bool:
+def begin_batch(
+    session: Session, run_id: int, number: int, progress: Mapping[str, Any] | None = None
+) -> bool:
     """Count a batch of a run's writes, in the transaction that holds them.
 
     Args:
         session: A writing session.
         run_id: The run.
         number: Which batch of the run this is, from 1.
+        progress: How far the run is with it; None leaves what was said before.
 
     Returns:
         False if this very batch was committed before and only the answer was lost: write nothing then.
     """
+    said = {} if progress is None else {"progress": dict(progress)}
     counted = session.execute(
-        update(Run).where(Run.id == run_id, Run.batches == number - 1).values(batches=number)
+        update(Run).where(Run.id == run_id, Run.batches == number - 1).values(batches=number, **said)
     )
     return bool(counted.rowcount)  # type: ignore[attr-defined]
 

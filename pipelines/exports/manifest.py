@@ -7,8 +7,9 @@ the chain of versions, models) are lists in Parquet and JSON text in CSV.
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -55,21 +56,33 @@ _NESTED = ("missing_classes", "versions", "models")
 
 def write(bench: Workbench, content: Content, folder: Path) -> int:
     """Write ``manifest.parquet`` and ``manifest.csv``; returns 0: there is nothing to link."""
-    bench.progress.start(f"export {content.version.address}: manifest", len(content.members))
     with (
-        pq.ParquetWriter(folder / "manifest.parquet", SCHEMA, compression="zstd") as parquet,
+        (folder / "manifest.parquet").open("wb") as parquet,
         (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as text,
     ):
-        table = csv.DictWriter(text, SCHEMA.names, lineterminator="\n")
-        table.writeheader()
+        write_tables(bench, content, parquet=parquet, text=text)
+    return 0
+
+
+def write_tables(
+    bench: Workbench, content: Content, *, parquet: IO[bytes] | None = None, text: IO[str] | None = None
+) -> None:
+    """Write the table as Parquet, as CSV, or both, in one pass over the members."""
+    bench.progress.start(f"export {content.version.address}: manifest", len(content.members))
+    with ExitStack() as closing:
+        columns = parquet and closing.enter_context(pq.ParquetWriter(parquet, SCHEMA, compression="zstd"))
+        lines = text and csv.DictWriter(text, SCHEMA.names, lineterminator="\n")
+        if lines:
+            lines.writeheader()
         done = 0
         for rows in _batches(bench, content):
-            parquet.write_table(pa.Table.from_pylist(rows, SCHEMA))
-            table.writerows(map(_flat, rows))
+            if columns:
+                columns.write_table(pa.Table.from_pylist(rows, SCHEMA))
+            if lines:
+                lines.writerows(map(_flat, rows))
             done += len(rows)
             bench.progress.step(done)
     bench.progress.finish()
-    return 0
 
 
 def _batches(bench: Workbench, content: Content) -> Iterator[list[dict[str, Any]]]:

@@ -39,7 +39,8 @@ def empty_root(tmp_path):
         ("overview", "no cases yet"),
         ("query", "no cases yet"),
         ("case", "Name a case above"),
-        ("runs", "No model has been scored yet"),
+        ("runs", "Nothing has been run"),
+        ("models", "No model is known yet"),
         ("datasets", "Nothing is frozen yet"),
     ],
 )
@@ -115,7 +116,6 @@ def test_a_name_that_looks_like_markup_is_text(visit, built):
     for app in (
         visit(built.root, "query"),
         visit(built.root, "case", case=f"Phantom/{HOSTILE_NAME}"),
-        visit(built.root, "runs"),
         visit(built.root, "datasets", dataset="all@1"),
     ):
         assert not app.exception
@@ -188,41 +188,12 @@ def test_a_case_that_is_not_there_is_a_sentence(visit, built, address, says):
     assert not app.exception
 
 
-def test_scores_stand_side_by_side_in_percent(visit, built):
-    app = visit(built.root, "runs")
-    page = html_of(app)
-    assert page.count("<b>100.00</b>") == 2 * 16  # the truth itself: 14 classes and two means, DSC and NSD
-    assert "Right adrenal gland</td>" in page
-    assert len(app.get("plotly_chart")) == 3  # DSC, NSD, and the curves of one model
-    app.segmented_control(key="protocol").set_value("known").run()
-    assert any("nobody looked for" in c.value for c in app.caption)
-    assert not app.exception
-
-
-def test_runs_tell_failures_progress_and_refusals(visit, built):
-    app = visit(built.root, "runs")
-    page = html_of(app)
-    assert "use --profile quick" in page
-    assert "fine: 120 of 400, epoch 12, loss 0.412" in page
-    assert "not NIfTI" in page
-    assert 'class="ml-tag refused"' in page
-
-
-def test_datasets_list_members_and_manifest(visit, built):
-    app = visit(built.root, "datasets", dataset="strong@1")
-    assert len(app.code[0].value) == 64
-    page = html_of(app)
-    assert "1 train, 1 validation" in page
-    assert "4 folds" in page
-    assert 'href="case?case=Phantom%2FPHANTOM_0006%401"' in page
-
-
 def test_what_stands_on_a_retracted_model_says_so(visit, built, tmp_path):
     root = tmp_path / "retracted"
     shutil.copytree(built.root, root)
     with open_workspace(root) as ws:
         retract(ws.bench(jobs=1), lambda session: model_subject(session, TEACHER), "mirrored")
-    for page, options in (("datasets", {"dataset": "all@1"}), ("runs", {"tab": "Models"})):
+    for page, options in (("datasets", {"dataset": "all@1"}), ("models", {})):
         app = visit(root, page, **options)
         assert not app.exception
         assert f"{TEACHER} was retracted on " in html_of(app)

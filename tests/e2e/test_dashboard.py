@@ -112,7 +112,7 @@ def test_a_case_called_script_shows_as_text(page, dashboard):
     assert page.locator("h1").inner_text() == f"Phantom/{HOSTILE_NAME}"
 
 
-@pytest.mark.parametrize("path", ["runs", "runs?tab=Runs", "runs?tab=Models", "datasets", "case"])
+@pytest.mark.parametrize("path", ["runs", "models", "datasets", "sources", "case"])
 @pytest.mark.parametrize("width", [1280, 1920])
 def test_every_page_stands_on_its_own_and_fits_the_screen(page, dashboard, path, width):
     page.set_viewport_size({"width": width, "height": 900})
