@@ -3,9 +3,9 @@
 from streamlit.web.cli import main
 
 from dashboards import figures
-from dashboards.components import case_facts, score_table, viewer
+from dashboards.components import case_facts, case_viewer, score_table
 
-LOADED = (case_facts, score_table, viewer)
+LOADED = (case_facts, case_viewer, score_table)
 
 if __name__ == "__main__":
     # Plotly fills its tables of defaults with the first figure.
