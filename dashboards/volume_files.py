@@ -35,7 +35,7 @@ class ImageGoneError(CurationError):
 class VolumeFile:
     """One NIfTI file for the browser: its pieces, their total in bytes, and whether they are gzipped."""
 
-    pieces: Sequence[bytes | NDArray[Any]]
+    pieces: Sequence[bytes | memoryview]
     packed: bool
 
     @property
@@ -71,7 +71,7 @@ def image_file(image: CaseImage, grid: Geometry | None = None) -> VolumeFile:
     return VolumeFile(
         [
             nifti_header(_one_grid(grid, geometry), voxels.dtype),
-            voxels.ravel(order="K").view(np.uint8),
+            voxels.ravel(order="K").view(np.uint8).data,
         ],
         packed=False,
     )
