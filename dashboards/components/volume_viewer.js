@@ -71,6 +71,8 @@ class Viewer {
     this.drawClasses()
     try {
       this.tell("Starting the viewer …")
+      // The server reads while the browser compiles.
+      for (const pane of data.panes) Object.values(this.wanted(pane)).forEach((address) => address && this.file(address))
       this.library ??= await this.load(data.module)
       if (turn !== this.turn) return
       await this.arrange()
@@ -164,6 +166,14 @@ class Viewer {
     this.tell([`${what} · ${seconds} s`, ...new Set(problems)].join(" · "), problems.length > 0)
   }
 
+  // Which addresses a pane needs in the present resolution and window.
+  wanted(about) {
+    const { full, window } = this.state
+    const pick = (volume) => (volume ? (!full && volume.half) || volume.full : null)
+    const image = about.image && ((!full && about.image.half?.[window]) || about.image.full)
+    return { image, overlay: pick(about.overlay), mask: pick(about.mask) }
+  }
+
   // Bytes of an address, kept while a pane shows them; what signs an address is not what is behind it.
   file(address) {
     const url = new URL(address, document.baseURI)
@@ -223,6 +233,8 @@ class Viewer {
     places.disabled = places.length === 1
     places.onchange = () => {
       if (places.value) this.goTo(places.value.split(" ").map(Number))
+      // So that the same place can be chosen again.
+      places.value = ""
     }
     this.fullButton = element("button", { type: "button", class: "mlv-full" }, "Full resolution")
     this.fullButton.hidden = this.root.dataset.shown !== "preview"
@@ -316,7 +328,7 @@ class Pane {
     const { engine: Engine, software } = this.viewer
     this.nv = new Engine(
       {
-        backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.65], crosshairWidth: 1, crosshairWidthUnit: "voxels",
+        backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.65], crosshairWidth: 0.8, crosshairWidthUnit: "mm",
         dragAndDropEnabled: false, isRadiologicalConvention: true, show3Dcrosshair: true, logLevel: "error",
         multiplanarShowRender: software ? 0 : 1, multiplanarForceRender: !software, isOrientCube: false,
         fontColor: [1, 1, 1, 1], sagittalNoseLeft: true, loadingText: "", scrollRequiresFocus: true,
@@ -331,15 +343,11 @@ class Pane {
   async fill(state) {
     const { about, viewer } = this
     const { NVImage } = viewer.library
-    const full = state.full
-    const pick = (volume) => (volume ? viewer.file((!full && volume.half) || volume.full) : null)
-    const image = about.image
-    const files = {
-      image: image ? viewer.file((!full && image.half?.[state.window]) || image.full) : null,
-      overlay: pick(about.overlay),
-      mask: pick(about.mask),
+    const files = {}
+    for (const [name, address] of Object.entries(viewer.wanted(about))) {
+      files[name] = address ? viewer.file(address) : null
     }
-    this.half = !full && Boolean(image?.half || about.overlay?.half)
+    this.half = !state.full && Boolean(about.image?.half || about.overlay?.half)
     const bytes = {}
     this.problem = about.problem
     for (const [name, file] of Object.entries(files)) {
@@ -371,7 +379,7 @@ class Pane {
       if (before?.blankOf === shown.overlay.key) shown.image = before.image
       else {
         const blank = await NVImage.new(bytes.overlay, "blank.nii", "gray", 1, null, 0, 255)
-        blank.img = new Uint8Array(blank.img.length)
+        blank.img = new Uint8Array(blank.img.length).fill(40)
         shown.image = { key: "blank", volume: blank }
       }
       shown.blankOf = shown.overlay.key

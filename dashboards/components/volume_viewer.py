@@ -98,16 +98,18 @@ def viewer_data(case: CasePage, image: CaseImage | None, shown: Sequence[Shown],
         "windows": {name: window.limits_hu for name, window in WINDOWS.items()},
         "colors": "origin" if shown[0].origin else "class",
         "places": places(case.detail, shown[0].geometry),
-        "panes": [_pane(case, image, one) for one in shown],
+        "panes": [_pane(case, image, one, shown[0]) for one in shown],
     }
 
 
-def _pane(case: CasePage, image: CaseImage | None, shown: Shown) -> Data:
+def _pane(case: CasePage, image: CaseImage | None, shown: Shown, first: Shown) -> Data:
     problem = None
     if image is None:
         problem = f"{no_image(case.address)}. The mask is shown alone."
     else:
         problem = image_problem(image, shown.geometry)
+    # On one grid one image serves both panes; the browser fetches it once.
+    grid_of = shown.file_hash if shown.geometry.difference(first.geometry) else first.file_hash
     small = int(np.prod(shown.geometry.shape)) < SMALL
     mask = overlay = None
     if shown.file_hash is not None:
@@ -132,7 +134,7 @@ def _pane(case: CasePage, image: CaseImage | None, shown: Shown) -> Data:
     return {
         "title": shown.title,
         "version": shown.said,
-        "image": None if problem or image is None else _image(case.case_id, image, shown.file_hash, small),
+        "image": None if problem or image is None else _image(case.case_id, image, grid_of, small),
         "overlay": overlay,
         "mask": mask,
         "start": start_mm(case.detail.annotations, shown.geometry),
@@ -209,11 +211,17 @@ def mount(data: Data, key: str) -> bool:
     Returns:
         Whether the browser can: False once it said that it has no WebGL 2.
     """
+    # Counted, because addresses of one step are equal and the browser is told only what changed.
+    renewals = st.session_state.setdefault("viewer renewals", 0)
     state = _MOUNTED(
-        data=data,
+        data={**data, "renewals": renewals},
         key=key,
         on_webgl_change=lambda: None,
-        on_renew_change=lambda: None,
+        on_renew_change=_renew,
         default={"webgl": "unknown"},
     )
     return bool(state.webgl != "none")
+
+
+def _renew() -> None:
+    st.session_state["viewer renewals"] += 1
