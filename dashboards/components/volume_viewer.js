@@ -14,6 +14,8 @@ const VIEWS = [
 ]
 // Units of NiiVue's textures: the gradient that lights a rendering, and what it is computed from.
 const GRADIENT_SOURCE = 33992
+// NiiVue's shader never looks into the first two 256ths of a table: with labels up to 255 those must not be labels.
+const LABELS_BEFORE = 3
 const SLAB_VOXELS = 1 << 21
 const viewers = new WeakMap()
 
@@ -328,7 +330,7 @@ class Pane {
     const { engine: Engine, software } = this.viewer
     this.nv = new Engine(
       {
-        backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.65], crosshairWidth: 0.8, crosshairWidthUnit: "mm",
+        backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.65], crosshairWidth: 1.5, crosshairWidthUnit: "mm",
         dragAndDropEnabled: false, isRadiologicalConvention: true, show3Dcrosshair: true, logLevel: "error",
         multiplanarShowRender: software ? 0 : 1, multiplanarForceRender: !software, isOrientCube: false,
         fontColor: [1, 1, 1, 1], sagittalNoseLeft: true, loadingText: "", scrollRequiresFocus: true,
@@ -411,7 +413,7 @@ class Pane {
     const { hidden } = this.viewer.state
     const table = { R: [], G: [], B: [], A: [], I: [], labels: [] }
     const shown = new Map(this.about.overlay.legend.map((entry) => [entry.value, entry]))
-    for (let value = 0; value < 256; value++) {
+    for (let value = -LABELS_BEFORE; value < 256; value++) {
       let entry = shown.get(value)
       if (entry && hidden.has(entry.title)) entry = undefined
       const color = entry ? Number.parseInt(entry.color.slice(1), 16) : 0
@@ -624,7 +626,8 @@ function labelColors(volume) {
   const { lut } = volume.colormapLabel
   const table = new Uint32Array(256)
   for (let value = 0; value < 256; value++) {
-    const [r, g, b, a] = lut.subarray(4 * value, 4 * value + 4)
+    const at = 4 * (value + LABELS_BEFORE)
+    const [r, g, b, a] = lut.subarray(at, at + 4)
     table[value] = ((a << 24) | (b << 16) | (g << 8) | r) >>> 0
   }
   return table

@@ -51,6 +51,27 @@ def test_the_canvas_has_the_masks_colors_and_a_class_can_be_switched_off(page, d
     assert of_color(pixels(page), color("pancreas")) == 0
 
 
+def test_where_there_is_a_graphics_card_niivues_own_shaders_draw_the_same(page, dashboard):
+    opened(page, dashboard)
+    page.get_by_role("button", name="Axial", exact=True).click()
+    by_table = pixels(page)
+    # The card's name is all that is asked for; what draws is the processor still.
+    page.add_init_script(
+        "const ask = WebGL2RenderingContext.prototype.getParameter; const UNMASKED_RENDERER = 37446;"
+        "WebGL2RenderingContext.prototype.getParameter = function (name) {"
+        " return name === UNMASKED_RENDERER ? 'A graphics card' : ask.call(this, name) }"
+    )
+    opened(page, dashboard)
+    page.get_by_role("button", name="Axial", exact=True).click()
+    by_shader = pixels(page)
+    for class_name in ("liver", "pancreas", "stomach"):
+        assert of_color(by_shader, color(class_name)) == of_color(by_table, color(class_name)) > 20
+    # The crosshair's rim and rounding aside, the image's gray levels are the same.
+    assert np.median(np.abs(by_shader.astype(int) - by_table)) <= 1
+    page.get_by_role("checkbox", name="Liver").uncheck()
+    assert of_color(pixels(page), color("liver")) == 0
+
+
 def test_the_line_at_the_crosshair_tells_hu_class_origin_version_and_voxel(page, dashboard, built):
     opened(page, dashboard)
     page.get_by_label("Go to").select_option(label="Liver")
