@@ -74,7 +74,9 @@ class Viewer {
     try {
       this.tell("Starting the viewer …")
       // The server reads while the browser compiles.
-      for (const pane of data.panes) Object.values(this.wanted(pane)).forEach((address) => address && this.file(address))
+      if (!this.panes.length) {
+        for (const pane of data.panes) Object.values(this.wanted(pane)).forEach((a) => a && this.file(a))
+      }
       this.library ??= await this.load(data.module)
       if (turn !== this.turn) return
       await this.arrange()
@@ -156,7 +158,8 @@ class Viewer {
     const began = performance.now()
     this.tell(this.state.full ? "Loading the full resolution …" : "Loading …")
     for (const pane of this.panes) await pane.fill(this.state)
-    this.forget()
+    // NiiVue has copies of its own.
+    this.files.clear()
     const problems = this.panes.map((pane) => pane.problem).filter(Boolean)
     for (const pane of this.panes) pane.said()
     const half = this.panes.some((pane) => pane.half)
@@ -176,25 +179,19 @@ class Viewer {
     return { image, overlay: pick(about.overlay), mask: pick(about.mask) }
   }
 
-  // Bytes of an address, kept while a pane shows them; what signs an address is not what is behind it.
+  // Bytes of an address, fetched once for all panes that are being filled.
   file(address) {
-    const url = new URL(address, document.baseURI)
-    for (const name of ["until", "signature"]) url.searchParams.delete(name)
-    const key = url.href
+    const key = content(address)
     if (!this.files.has(key)) {
       const bytes = fetch(new URL(address, document.baseURI)).then(async (answer) => {
         if (!answer.ok) throw new Refused(answer.status, await answer.text())
         return answer.arrayBuffer()
       })
+      // Who waits for them is told; nobody may wait for what was fetched ahead.
       bytes.catch(() => this.files.delete(key))
       this.files.set(key, bytes)
     }
-    return { key, bytes: this.files.get(key) }
-  }
-
-  forget() {
-    const used = new Set(this.panes.flatMap((pane) => pane.keys))
-    for (const key of this.files.keys()) if (!used.has(key)) this.files.delete(key)
+    return this.files.get(key)
   }
 
   drawBar() {
@@ -312,7 +309,6 @@ class Viewer {
 class Pane {
   constructor(viewer, number) {
     this.viewer = viewer
-    this.keys = []
     this.figure = element("figure", { class: "mlv-pane" })
     this.caption = element("figcaption")
     this.frame = element("div", { class: "mlv-frame" })
@@ -345,42 +341,39 @@ class Pane {
   async fill(state) {
     const { about, viewer } = this
     const { NVImage } = viewer.library
-    const files = {}
-    for (const [name, address] of Object.entries(viewer.wanted(about))) {
-      files[name] = address ? viewer.file(address) : null
-    }
+    const addresses = viewer.wanted(about)
     this.half = !state.full && Boolean(about.image?.half || about.overlay?.half)
-    const bytes = {}
     this.problem = about.problem
-    for (const [name, file] of Object.entries(files)) {
-      try {
-        bytes[name] = file ? await file.bytes : null
-      } catch (error) {
-        // An image that is gone or exchanged leaves the mask, which is shown alone.
-        if (!(error instanceof Refused) || error.status !== 404 || name !== "image" || !files.overlay) throw error
-        this.problem = `${error.message} The mask is shown alone.`
-        files.image = null
-      }
+    const before = this.shown
+    const keys = {}
+    for (const [name, address] of Object.entries(addresses)) {
+      if (!address) continue
+      keys[name] = content(address)
+      if (before?.[name]?.key !== keys[name]) viewer.file(address)
     }
     const [low, high] = viewer.data.windows[state.window]
-    const made = async (name, file, from, to) => {
-      if (!file) return null
-      if (this.shown?.[name]?.key === file.key) return this.shown[name]
-      const volume = await NVImage.new(bytes[name], `${name}.nii`, "gray", 1, null, from, to)
-      return { key: file.key, volume }
+    const made = async (name, from, to) => {
+      if (!addresses[name]) return null
+      if (before?.[name]?.key === keys[name]) return before[name]
+      const volume = await NVImage.new(await viewer.file(addresses[name]), `${name}.nii`, "gray", 1, null, from, to)
+      return { key: keys[name], volume }
     }
-    const before = this.shown
-    const shown = {
-      image: await made("image", files.image, low, high),
-      overlay: await made("overlay", files.overlay, 0, 255),
-      mask: files.mask && files.mask.key === files.overlay?.key ? null : await made("mask", files.mask, 0, 255),
+    const shown = { overlay: await made("overlay", 0, 255) }
+    shown.mask = keys.mask === keys.overlay ? null : await made("mask", 0, 255)
+    try {
+      shown.image = await made("image", low, high)
+    } catch (error) {
+      // An image that is gone or exchanged leaves the mask, which is shown alone.
+      if (!(error instanceof Refused) || error.status !== 404 || !shown.overlay) throw error
+      this.problem = `${error.message} The mask is shown alone.`
+      shown.image = null
     }
-    this.keys = Object.values(files).filter(Boolean).map((file) => file.key)
     if (!shown.image && shown.overlay) {
       // NiiVue lays a mask over something: over nothing at all, on the mask's own grid.
       if (before?.blankOf === shown.overlay.key) shown.image = before.image
       else {
-        const blank = await NVImage.new(bytes.overlay, "blank.nii", "gray", 1, null, 0, 255)
+        const bytes = await viewer.file(addresses.overlay)
+        const blank = await NVImage.new(bytes, "blank.nii", "gray", 1, null, 0, 255)
         blank.img = new Uint8Array(blank.img.length).fill(40)
         shown.image = { key: "blank", volume: blank }
       }
@@ -399,6 +392,8 @@ class Pane {
     nv.volumes = [image_, ...(shown.overlay ? [shown.overlay.volume] : [])]
     nv.back = image_
     nv.overlays = nv.volumes.slice(1)
+    // A mask that stood here before would be drawn on.
+    if (!shown.overlay) nv.overlayTexture = nv.rgbaTex(nv.overlayTexture, nv.gl.TEXTURE2, [2, 2, 2, 2], true)
     if (repaint && !sameGrid) nv.updateGLVolume()
     else {
       if (repaint) nv.refreshLayers(image_, 0)
@@ -516,6 +511,13 @@ class Refused extends Error {
     super(sentence)
     this.status = status
   }
+}
+
+// What an address gives, whoever signed it and until when.
+function content(address) {
+  const url = new URL(address, document.baseURI)
+  for (const name of ["until", "signature"]) url.searchParams.delete(name)
+  return url.href
 }
 
 function labelled(text, control) {
