@@ -58,9 +58,9 @@ def streamlit_arguments(port: int, open_browser: bool) -> list[str]:
     Colors and all else that does not change stand in dashboards/.streamlit/config.toml; what keeps the
     dashboard on this machine stands here too, where no user's own configuration overrules it.
     """
-    home = Path(__file__).resolve().parents[1] / "dashboards" / "home.py"
+    served = Path(__file__).resolve().parents[1] / "dashboards" / "served.py"
     return [
-        "-m", "dashboards", "run", str(home),
+        "-m", "dashboards", "run", str(served),
         f"--server.address={HOST}",
         f"--server.port={port}",
         f"--server.headless={str(not open_browser).lower()}",

@@ -22,6 +22,7 @@ __all__ = [
     "encode_and_hash",
     "encode_image",
     "encode_mask",
+    "nifti_header",
     "voxel_hash",
 ]
 
@@ -156,14 +157,14 @@ def encode_mask(runs: RunLengths, geometry: Geometry) -> bytes:
     Raises:
         LabelValueError: A value does not fit uint8.
     """
-    return _gzip(_header(geometry, np.dtype(np.uint8)), _stored_slabs(runs))
+    return _gzip(nifti_header(geometry, np.dtype(np.uint8)), _stored_slabs(runs))
 
 
 def encode_image(array: NDArray[Any], geometry: Geometry, *, packed: bool = True) -> bytes:
     """Write an image of shape (X, Y, Z) as .nii.gz, in its own number type; not `packed`: as .nii."""
     assert array.shape == geometry.shape
     slices = (array[:, :, z].ravel(order="F") for z in range(array.shape[2]))
-    header = _header(geometry, array.dtype.newbyteorder("<"))
+    header = nifti_header(geometry, array.dtype.newbyteorder("<"))
     return _gzip(header, slices) if packed else b"".join([header, *(part.tobytes() for part in slices)])
 
 
@@ -187,7 +188,7 @@ def encode_and_hash(runs: RunLengths, geometry: Geometry) -> tuple[bytes, str]:
             digest.update(slab)
             yield slab
 
-    data = _gzip(_header(geometry, np.dtype(np.uint8)), seen())
+    data = _gzip(nifti_header(geometry, np.dtype(np.uint8)), seen())
     return data, digest.finish(geometry)
 
 
@@ -235,8 +236,16 @@ def _stored_slabs(runs: RunLengths) -> Iterator[NDArray[np.uint8]]:
     return runs.slabs()
 
 
-def _header(geometry: Geometry, dtype: np.dtype[Any]) -> bytes:
-    """Header and empty extension of a single-file NIfTI-1, or -2 where the volume is too long for -1."""
+def nifti_header(
+    geometry: Geometry, dtype: np.dtype[Any], scaling: tuple[float, float] = (1.0, 0.0)
+) -> bytes:
+    """Header and empty extension of a single-file NIfTI-1, or -2 where the volume is too long for -1.
+
+    Args:
+        geometry: The grid; it becomes sform and qform.
+        dtype: Of the voxels that follow in file order, first axis fastest.
+        scaling: Slope and intercept that make numbers of the voxels.
+    """
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 
@@ -246,7 +255,7 @@ def _header(geometry: Geometry, dtype: np.dtype[Any]) -> bytes:
     header.set_xyzt_units("mm", "sec")
     header.set_sform(geometry.affine, code=1)
     header.set_qform(geometry.affine, code=1, strip_shears=True)
-    header["scl_slope"], header["scl_inter"] = 1, 0
+    header["scl_slope"], header["scl_inter"] = scaling
     block = header.binaryblock
     header.set_data_offset(len(block) + 4)
     return bytes(header.binaryblock) + bytes(4)

@@ -1,15 +1,16 @@
-"""The voxels of a case for looking at: turned to RAS, read once and shared by all who look."""
+"""The voxels of a case as slices show them: turned to RAS, read once and shared by all who look."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
 from curation.errors import CurationError
-from curation.volumes import Geometry, decode_image, decode_mask
+from curation.volumes import Geometry
+from dashboards.volume_files import read_image, read_mask
 from db.queries import CasePage
+from db.queries.volumes import CaseImage
 from db.store import Store
 
 
@@ -30,7 +31,15 @@ class Scene:
     problem: str | None
 
 
-def load_scene(case: CasePage, store: Store) -> Scene | None:
+def no_image(address: str) -> str:
+    """What to say of a case whose image nobody named."""
+    source = address.partition("/")[0]
+    return (
+        f"No image is known for {address}; take it in with `maskledger ingest --source {source} --images DIR`"
+    )
+
+
+def load_scene(case: CasePage, image: CaseImage | None, store: Store) -> Scene | None:
     """Read image and mask of a case's version; None where it has neither.
 
     A mask without its image is still shown: it is what the catalog is about.
@@ -39,66 +48,35 @@ def load_scene(case: CasePage, store: Store) -> Scene | None:
         CurationError: The stored mask cannot be read.
     """
     geometry: Geometry | None = None
-    labels = image = None
-    if case.detail.row.file_hash is not None:
-        geometry, labels = _mask(store.path(case.detail.row.file_hash))
-    problem = None
-    try:
-        image_geometry, image = _image_of(case)
-        if geometry is not None and (difference := geometry.difference(image_geometry)):
-            image = None
-            problem = f"The image no longer lies on the mask's grid ({difference}); ingest the case again."
-        geometry = geometry or image_geometry
-    except CurationError as error:
-        problem = str(error)
+    labels = voxels = None
+    with st.spinner("Reading image and mask …"):
+        if case.detail.row.file_hash is not None:
+            geometry, labels = _labels(store, case.detail.row.file_hash)
+        problem = None
+        try:
+            if image is None:
+                raise CurationError(no_image(case.address))
+            image_geometry, file_voxels = read_image(image)
+            voxels = image_geometry.to_ras(file_voxels)
+            if geometry is not None and (difference := geometry.difference(image_geometry)):
+                voxels = None
+                problem = (
+                    f"The image no longer lies on the mask's grid ({difference}); ingest the case again."
+                )
+            geometry = geometry or image_geometry
+        except CurationError as error:
+            problem = str(error)
     if geometry is None:
         if problem:
             raise CurationError(problem)
         return None
-    return Scene(geometry, image, labels, problem)
+    return Scene(geometry, voxels, labels, problem)
 
 
-def _image_of(case: CasePage) -> tuple[Geometry, NDArray[np.int16 | np.float32]]:
-    source = case.address.partition("/")[0]
-    if case.image.path is None:
-        raise CurationError(
-            f"No image is known for {case.address}; "
-            f"take it in with `maskledger ingest --source {source} --images DIR`"
-        )
-    path = Path(case.image.root or "") / case.image.path
-    try:
-        state = path.stat()
-    except OSError as error:
-        raise CurationError(
-            f"{path}: the image is not there ({error.strerror}); bring it back, or if its folder moved: "
-            f"`maskledger source move {source} NEW_ROOT`"
-        ) from error
-    # A file that changed since is another entry of the cache.
-    return _image(path, state.st_mtime_ns, state.st_size)
-
-
-# Resources, not data: cached data are copied for every reader, and a CT has 150 MB. Nobody writes to these.
-@st.cache_resource(max_entries=4, show_spinner="Reading the mask …")
-def _mask(path: Path) -> tuple[Geometry, NDArray[np.uint8]]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CurationError(
-            f"{path}: the stored mask cannot be read ({error.strerror}); run `maskledger verify`"
-        ) from error
-    geometry, runs = decode_mask(data, str(path))
+# A resource, not data: cached data are copied for every reader. Nobody writes to it.
+@st.cache_resource(max_entries=4, show_spinner=False, hash_funcs={Store: lambda store: str(store.root)})
+def _labels(store: Store, file_hash: str) -> tuple[Geometry, NDArray[np.uint8]]:
+    geometry, runs = read_mask(store, file_hash)
     labels = geometry.to_ras(runs.to_array())
     labels.flags.writeable = False
     return geometry, labels
-
-
-@st.cache_resource(max_entries=2, show_spinner="Reading the image …")
-def _image(path: Path, modified_ns: int, size: int) -> tuple[Geometry, NDArray[np.int16 | np.float32]]:  # noqa: ARG001 - of the cache's key
-    try:
-        with path.open("rb") as stream:
-            geometry, voxels = decode_image(stream, str(path))
-    except OSError as error:
-        raise CurationError(f"{path}: the image cannot be read ({error.strerror}); check the file") from error
-    image = geometry.to_ras(voxels)
-    image.flags.writeable = False
-    return geometry, image

@@ -3,10 +3,9 @@
 import streamlit as st
 
 from dashboards.components import case_facts
+from dashboards.components.case_viewer import case_viewer
 from dashboards.components.markup import Html, markup, tag
-from dashboards.components.viewer import viewer
-from dashboards.components.volumes import load_scene
-from dashboards.session import plain, problems_told, workspace
+from dashboards.session import plain, workspace
 from db import queries
 from db.queries import CasePage
 
@@ -61,18 +60,8 @@ version_box.selectbox(
 )
 
 picture, census = st.columns([1.05, 1], gap="medium")
-with picture, problems_told():
-    scene = load_scene(case, ws.store)
-    if scene is None:
-        st.info("This version has no mask and the case no image: nothing to look at.", icon=":material/info:")
-    else:
-        drawn = {a.class_id: a.volume_ml for a in case.detail.annotations if a.voxels}
-        viewer(
-            scene,
-            [a.bbox for a in case.detail.annotations if a.bbox],
-            drawn | {r.value: r.volume_ml for r in case.detail.reserved},
-            f"{case.case_id}@{case.detail.row.number}",
-        )
+with picture:
+    case_viewer(case, ws)
 with census:
     st.subheader("Census")
     st.html(case_facts.census_table(case))

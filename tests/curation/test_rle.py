@@ -91,6 +91,12 @@ def test_slabs_are_the_voxels_in_file_order(array, max_bytes):
 
 
 @given(MASKS)
+def test_every_second_voxel_is_the_arrays_slice_with_steps_of_two(array):
+    thinned = RunLengths.from_array(array).every_second()
+    assert thinned.same_as(RunLengths.from_array(array[::2, ::2, ::2]))
+
+
+@given(MASKS)
 def test_voxels_counts_every_value_but_background(array):
     values, counts = np.unique(array[array != 0], return_counts=True)
     assert RunLengths.from_array(array).voxels() == dict(zip(values.tolist(), counts.tolist(), strict=True))

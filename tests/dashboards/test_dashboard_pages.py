@@ -140,7 +140,7 @@ def test_versions_can_be_chosen_and_are_compared_with_their_parent(visit, built)
 
 
 def test_the_viewer_draws_every_plane_and_window(visit, built):
-    app = visit(built.root, "case", case="PHANTOM_0001")
+    app = visit(built.root, "case", case="PHANTOM_0001", view="Slices")
     # 79 × 56 × 62 voxels along right-left, posterior-anterior, inferior-superior.
     expected = {Plane.CORONAL: (56, "right"), Plane.SAGITTAL: (79, "anterior"), Plane.AXIAL: (62, "right")}
     for plane, (slices, left) in expected.items():
@@ -155,7 +155,7 @@ def test_the_viewer_draws_every_plane_and_window(visit, built):
 
 
 def test_classes_can_be_switched_off(visit, built):
-    app = visit(built.root, "case", case="PHANTOM_0001")
+    app = visit(built.root, "case", case="PHANTOM_0001", view="Slices")
     pills = app.pills[0]
     assert len(pills.value) == 14
     before = app.image[0].proto.imgs[0].url
@@ -165,7 +165,7 @@ def test_classes_can_be_switched_off(visit, built):
 
 
 def test_a_missing_image_is_named_and_the_mask_still_shown(visit, built):
-    app = visit(built.root, "case", case="PHANTOM_0005")
+    app = visit(built.root, "case", case="PHANTOM_0005", view="Slices")
     assert "PHANTOM\\_0005\\_0000\\.nii\\.gz" in app.warning[0].value
     assert "source move Phantom" in app.warning[0].value
     assert any("mask alone" in c.value for c in app.caption)
@@ -173,7 +173,7 @@ def test_a_missing_image_is_named_and_the_mask_still_shown(visit, built):
 
 
 def test_an_image_without_a_mask_is_shown(visit, built):
-    app = visit(built.root, "case", case="PHANTOM_IMAGE_ONLY")
+    app = visit(built.root, "case", case="PHANTOM_IMAGE_ONLY", view="Slices")
     assert len(app.image) == 1
     assert not app.warning
 

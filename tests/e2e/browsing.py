@@ -14,12 +14,16 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 CHROMIUM = "/usr/bin/chromium"
 BROWSER_ARGUMENTS = (
     "--no-sandbox",
-    "--disable-gpu",
+    # WebGL on the processor, as the machines of a build have no graphics card.
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
 )
+# A browser that has no WebGL at all.
+WITHOUT_WEBGL = ("--no-sandbox", "--disable-gpu", "--disable-3d-apis", *BROWSER_ARGUMENTS[3:])
 
 
 def chromium() -> str | None:

@@ -73,6 +73,8 @@ def settle(page: Page) -> None:
     """Wait until the server has sent everything and the charts stand."""
     page.wait_for_selector("[data-testid=stMainBlockContainer] h1")
     page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
+    # The volume viewer says when its canvases stand.
+    page.wait_for_function("() => [...document.querySelectorAll('.mlv')].every((v) => v.dataset.shown)")
     page.wait_for_timeout(1500)
 
 
