@@ -55,9 +55,13 @@ def case_viewer(case: CasePage, ws: Workspace) -> None:
             help="Origin: which source, model or person put each voxel there, over all versions.",
         )  # fmt: skip
         others = _others(case)
+        choices = [None, *others]
+        asked = ("prediction", st.query_params.get("prediction"))
         other = beside.selectbox(
-            "Beside it", [None, *others], format_func=lambda o: others[o] if o else "nothing", key="beside"
-        )
+            "Beside it", choices, format_func=lambda o: others[o] if o else "nothing", key="beside",
+            # A link to a model's worst case names the prediction that was scored.
+            index=next((i for i, o in enumerate(choices) if o and (o[0], str(o[1])) == asked), 0),
+        )  # fmt: skip
         shown = [_version(case, ws, case.detail.row.id, by_origin=colored == BY_ORIGIN)]
         if other is not None:
             shown.append(_beside(case, ws, other, by_origin=colored == BY_ORIGIN))

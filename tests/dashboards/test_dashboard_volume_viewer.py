@@ -143,3 +143,16 @@ def test_the_page_offers_the_viewer_and_what_can_stand_beside_a_version(visit, b
     app.segmented_control(key="colored by").set_value("Origin").run()
     assert not app.exception
     assert not app.error
+
+
+@pytest.mark.skipif(niivue.installed() is None, reason=f"NiiVue is not installed: run {niivue.INSTALL}")
+def test_a_link_puts_the_prediction_that_it_names_beside_the_version(visit, built):
+    with open_workspace(built.root) as ws, ws.catalog.reading() as session:
+        case = queries.case_page(session, "PHANTOM_0001")
+    (prediction,) = (p.id for p in case.predictions)
+    app = visit(built.root, "case", case="PHANTOM_0001", prediction=str(prediction))
+    assert app.selectbox(key="beside").value == ("prediction", prediction)
+    for nonsense in (str(prediction + 1000), "x", ""):
+        app = visit(built.root, "case", case="PHANTOM_0001", prediction=nonsense)
+        assert app.selectbox(key="beside").value is None
+        assert not app.exception
