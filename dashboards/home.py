@@ -4,6 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboards import access
 from dashboards.components.markup import style_sheet
 from dashboards.session import problems_told
 
@@ -25,5 +26,10 @@ page = st.navigation(
     position="top",
 )
 style_sheet()
-with problems_told():
-    page.run()
+body, foot = st.container(), st.container()
+with body, problems_told():
+    if access.entrance():
+        # Before the page, which may stop where it stands.
+        with foot:
+            access.footer()
+        page.run()
