@@ -50,7 +50,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class DecisionRow:
-    """A decision that holds. `model`: whose pseudo label was judged; None where it was no pseudo label."""
+    """A decision. `model`: whose pseudo label was judged; None where it was no pseudo label."""
 
     class_name: str
     verdict: Verdict
@@ -297,6 +297,29 @@ def decisions_that_hold(session: Session, version_id: int) -> list[DecisionRow]:
         .outerjoin(Model, Model.id == d.model_id)
         .where(MaskVersion.id == version_id, or_(accepted, absent, rejected))
         .order_by(d.class_id, d.id)
+    )
+    return [DecisionRow(BY_ID[class_id].name, *rest) for class_id, *rest in rows]
+
+
+def newest_decision(session: Session, case_id: int) -> int:
+    """Id of the last decision about a case; 0 where there is none."""
+    return session.scalar(select(func.max(Decision.id)).where(Decision.case_id == case_id)) or 0
+
+
+def decisions_after(session: Session, case_id: int, decision_id: int) -> list[DecisionRow]:
+    """What people decided about a case after one of its decisions (0: ever), the oldest first."""
+    rows: Any = session.execute(
+        select(
+            Decision.class_id,
+            Decision.verdict,
+            Decision.reason,
+            Decision.person,
+            Model.name,
+            Decision.created_at,
+        )
+        .outerjoin(Model, Model.id == Decision.model_id)
+        .where(Decision.case_id == case_id, Decision.id > decision_id)
+        .order_by(Decision.id)
     )
     return [DecisionRow(BY_ID[class_id].name, *rest) for class_id, *rest in rows]
 
