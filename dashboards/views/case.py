@@ -2,13 +2,14 @@
 
 import streamlit as st
 
-from dashboards.components import case_facts
+from dashboards.components import case_facts, decisions
 from dashboards.components.markup import Html, markup, tag
 from dashboards.components.viewer import viewer
 from dashboards.components.volumes import load_scene
-from dashboards.session import plain, problems_told, workspace
-from db import queries
+from dashboards.session import plain, problems_told, show_said, workspace
+from db import queries, reviewing
 from db.queries import CasePage
+from pipelines.by_hand import seen_now
 
 
 def choose_version() -> None:
@@ -37,6 +38,7 @@ def heading(case: CasePage) -> Html:
 
 
 ws = workspace()
+show_said()
 box, version_box = st.columns([3, 1], gap="small")
 wanted = box.text_input(
     "Case", key="case", bind="query-params", placeholder="SOURCE/NAME, or SOURCE/NAME@VERSION", max_chars=1000
@@ -51,6 +53,9 @@ with ws.catalog.reading() as session:
     case = queries.case_page(session, wanted)
     parent = next((v for v in case.versions if v.number == case.detail.row.parent), None)
     before = queries.annotations(session, parent.id) if parent else None
+    # In the same state of the catalog as what is shown.
+    seen = seen_now(session, case.case_id, case.versions[-1].number)
+    decided = reviewing.decisions_that_hold(session, case.detail.row.id)
 
 st.html(heading(case))
 numbers = {v.number: f"{v.number} · {v.kind.value} · {v.labels} labels" for v in reversed(case.versions)}
@@ -80,6 +85,9 @@ with census:
         "Pieces: connected parts, with the share of the largest. Conf.: the model's mean probability. "
         "Agree.: Dice of the newest prediction with what is drawn."
     )
+    st.subheader("Decide")
+    decisions.decide_classes(case, seen)
+    decisions.standing_decisions(decided)
 
 changed = case_facts.changes(before, case.detail.annotations) if before is not None else []
 findings, difference, conflicts, history, predictions = st.tabs(
@@ -94,6 +102,7 @@ findings, difference, conflicts, history, predictions = st.tabs(
 with findings:
     if case.detail.findings:
         st.html(case_facts.findings_table(case.detail))
+        decisions.dismiss_finding(case, seen)
     else:
         st.caption("The checks noticed nothing in this version.")
 with difference:
@@ -115,6 +124,7 @@ with conflicts:
         st.caption("Nothing was turned away when this version was made.")
 with history:
     st.html(case_facts.versions_table(case))
+    decisions.bring_back(case, seen)
 with predictions:
     if case.predictions:
         st.html(case_facts.predictions_table(case.predictions))
