@@ -20,6 +20,7 @@ page = st.navigation(
         st.Page("views/overview.py", title="Overview", icon=":material/dashboard:", default=True),
         st.Page("views/query.py", title="Query", icon=":material/search:", url_path="query"),
         st.Page("views/case.py", title="Case", icon=":material/radiology:", url_path="case"),
+        st.Page("views/worklist.py", title="Worklist", icon=":material/checklist:", url_path="worklist"),
         st.Page("views/runs.py", title="Runs & scores", icon=":material/monitoring:", url_path="runs"),
         st.Page("views/datasets.py", title="Datasets", icon=":material/inventory_2:", url_path="datasets"),
     ],

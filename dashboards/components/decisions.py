@@ -16,7 +16,7 @@ from dashboards import access
 from dashboards.components.markup import Html, cut, markup, square, table, tag
 from dashboards.components.times import stamp
 from dashboards.components.viewer import pill_colors
-from dashboards.session import plain, problems_said, say
+from dashboards.session import problems_said, say
 from db.models import FindingState
 from db.queries import CasePage
 from db.reviewing import DecisionRow
@@ -120,11 +120,17 @@ def _decide(verdict: str, address: str, seen: Seen, turn: int) -> None:
             _STAGES[verdict](bench, f"{address}@{seen.version}", names, reason, seen=seen), verdict
         )
 
-    _do(_DEEDS[verdict], address, done)
+    act(_DEEDS[verdict], address, done)
 
 
-def _do(deed: str, address: str, stage: Callable[[Workbench], str]) -> None:
-    """Do something in the person's name, keep what is to be said of it, and show the newest version then."""
+def act(deed: str, address: str, stage: Callable[[Workbench], str]) -> None:
+    """Do something to a case in the person's name, keep what is to be said of it, and show its newest version then.
+
+    Args:
+        deed: What it is, for a refusal: "reject a class".
+        address: The case.
+        stage: Does it, and says what it did; what goes wrong is said, too.
+    """
     with problems_said():
         bench = access.bench(AccessRole.REVIEWER, deed)
         # Also where it is refused because somebody was faster: what they made is what is to be looked at.
@@ -187,7 +193,7 @@ def dismiss_finding(case: CasePage, seen: Seen) -> None:
         which.selectbox(
             "Open finding",
             list(titles),
-            format_func=lambda i: plain(titles[i]),
+            format_func=titles.__getitem__,
             key=f"finding {seen.version} {turn}",
         )
         why.text_input("Why it is no problem", key=f"dismissed because {turn}", max_chars=LONGEST_REASON)
@@ -209,7 +215,7 @@ def _dismiss(address: str, seen: Seen, turn: int) -> None:
             return f"{one.check} was {one.state} before by {one.person}; nothing is booked."
         return f"{one.check} dismissed; it stays so while the class is unchanged."
 
-    _do("dismiss a finding", address, done)
+    act("dismiss a finding", address, done)
 
 
 def bring_back(case: CasePage, seen: Seen) -> None:
@@ -224,7 +230,7 @@ def bring_back(case: CasePage, seen: Seen) -> None:
     turn = st.session_state.get("turn", 0)
     with st.form("revert", enter_to_submit=False):
         which, why, go = st.columns([1.4, 2, 1], vertical_alignment="bottom")
-        which.selectbox("Version to bring back", list(titles), format_func=lambda n: plain(titles[n]),
+        which.selectbox("Version to bring back", list(titles), format_func=titles.__getitem__,
                         key=f"back to {seen.version} {turn}")  # fmt: skip
         why.text_input("Reason", key=f"back because {turn}", max_chars=LONGEST_REASON)
         go.form_submit_button(
@@ -247,4 +253,4 @@ def _bring_back(address: str, seen: Seen, turn: int) -> None:
             said += f" Stale, because what they stand on was revised or retracted since: {stale}."
         return said
 
-    _do("bring a version back", address, done)
+    act("bring a version back", address, done)

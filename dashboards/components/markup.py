@@ -1,6 +1,6 @@
 """Tables and marks as HTML: everything that comes from outside is escaped here, so a name is never markup."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -105,10 +105,14 @@ def tag(text: str, kind: str = "") -> Html:
     return Html(f'<span class="ml-tag {escape(kind)}">{escape(text)}</span>')
 
 
-def case_link(address: str, version: int | None = None, text: str | None = None) -> Html:
-    """A link to a case's page."""
+def case_link(
+    address: str, version: int | None = None, text: str | None = None, within: Mapping[str, str] | None = None
+) -> Html:
+    """A link to a case's page; `within` is the list that it stands in (`dashboards.neighbours`)."""
     target = address if version is None else f"{address}@{version}"
-    return Html(f'<a href="case?case={quote(target, safe="")}" target="_self">{escape(text or address)}</a>')
+    carried = "".join(f"&amp;{quote(k, safe='')}={quote(v, safe='')}" for k, v in (within or {}).items())
+    href = f"case?case={quote(target, safe='')}{carried}"
+    return Html(f'<a href="{href}" target="_self">{escape(text or address)}</a>')
 
 
 def query_link(query: str, text: str | None = None) -> Html:

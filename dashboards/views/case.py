@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboards.components import case_facts, decisions
+from dashboards.components import case_facts, case_steps, decisions, mask_files, version_diff
 from dashboards.components.markup import Html, markup, tag
 from dashboards.components.viewer import viewer
 from dashboards.components.volumes import load_scene
@@ -39,6 +39,7 @@ def heading(case: CasePage) -> Html:
 
 ws = workspace()
 show_said()
+steps = st.container()
 box, version_box = st.columns([3, 1], gap="small")
 wanted = box.text_input(
     "Case", key="case", bind="query-params", placeholder="SOURCE/NAME, or SOURCE/NAME@VERSION", max_chars=1000
@@ -49,6 +50,9 @@ if not wanted:
     st.page_link("views/query.py", label="Find a case", icon=":material/search:")
     st.stop()
 
+# Also of a case that cannot be shown: it was purged, and the next one is wanted.
+with steps:
+    case_steps.steps(wanted.partition("@")[0])
 with ws.catalog.reading() as session:
     case = queries.case_page(session, wanted)
     parent = next((v for v in case.versions if v.number == case.detail.row.parent), None)
@@ -90,13 +94,14 @@ with census:
     decisions.standing_decisions(decided)
 
 changed = case_facts.changes(before, case.detail.annotations) if before is not None else []
-findings, difference, conflicts, history, predictions = st.tabs(
+findings, difference, conflicts, history, predictions, files = st.tabs(
     [
         f"Findings ({len(case.detail.findings)})",
         f"Changes ({len(changed)})",
         f"Conflicts ({len(case.detail.conflicts)})",
         f"Versions ({len(case.versions)})",
         f"Predictions ({len(case.predictions)})",
+        "Mask files",
     ]
 )
 with findings:
@@ -124,6 +129,7 @@ with conflicts:
         st.caption("Nothing was turned away when this version was made.")
 with history:
     st.html(case_facts.versions_table(case))
+    version_diff.compare_versions(case)
     decisions.bring_back(case, seen)
 with predictions:
     if case.predictions:
@@ -131,3 +137,11 @@ with predictions:
     else:
         command = f"maskledger predict MODEL 'case = \"{case.address.partition('/')[2]}\"'"
         st.caption(plain(f"No model has predicted this case yet: {command}"))
+with files:
+    take, give = st.columns(2, gap="large")
+    with take:
+        st.markdown("**Download** for an annotation tool")
+        mask_files.download(case)
+    with give:
+        st.markdown("**Bring in** a corrected mask")
+        mask_files.upload(case)
