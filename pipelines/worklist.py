@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from curation.labels import BY_ID
 from curation.status import Origin
 from curation.worklist import WEIGHTS, Candidate, OpenFinding, Reason, explain, score_columns
-from db import case_files, reviewing
+from db import case_files, reviewing, standing
 from pipelines.runs import Workbench
 
 
@@ -104,18 +104,21 @@ def rank(
 def explained(session: Session, places: Sequence[Place]) -> tuple[Item, ...]:
     """Places of a ranking with all their reasons, in their order.
 
-    A ranking may be kept for a while: what is gone by now (purged, or the class is drawn no more) is left out.
+    A ranking may be kept for a while: what changed by now (another version, accepted, purged) is left out.
     """
     versions = sorted(reviewing.addresses(session, {place.version_id for place in places}))
     findings = reviewing.open_findings(session, versions)
     classes = {place.candidate.class_id for place in places if place.candidate.class_id}
     drawn = {(d.version_id, d.class_id): d for d in reviewing.drawings(session, versions, classes)}
+    accepted = standing.accepted_classes(session, versions)
     files = dict(zip(versions, case_files.case_files(session, versions), strict=True))
     items = []
     for place in places:
         candidate, version_id = place.candidate, place.version_id
         drawing = drawn.get((version_id, candidate.class_id)) if candidate.class_id else None
         if version_id not in files or (candidate.class_id and drawing is None):
+            continue
+        if candidate.class_id in accepted.get(version_id, ()):
             continue
         own = tuple(findings.get((version_id, candidate.class_id), ()))
         reasons = explain(candidate, own)

@@ -175,7 +175,7 @@ def test_a_download_without_its_image_says_why(built):
 
 
 def test_a_download_is_called_by_harmless_signs():
-    assert packed_name(f"{SOURCE}/{HOSTILE_NAME}@2", Tool.ITKSNAP) == "_script_alert_1_script_2_itksnap.zip"
+    assert packed_name(f"{SOURCE}/{HOSTILE_NAME}@2", Tool.ITKSNAP) == "_script_alert_1__script_2_itksnap.zip"
     assert packed_name("S/Änne 3@1", Tool.SLICER) == "_nne_3_1_slicer.zip"
 
 
