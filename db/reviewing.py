@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, aliased
 
-from curation.labels import BY_ID, CLASS_IDS
+from curation.labels import BY_ID, BY_NAME, CLASS_IDS
 from curation.query import Node
 from curation.status import Evidence, Origin, Severity, Status
 from curation.worklist import Candidate, OpenFinding, numbers
@@ -44,6 +44,7 @@ from db.models import (
     Verdict,
     VersionKind,
 )
+from db.queries.counting import census
 from db.saved_queries import resolved
 from db.snapshots import NEWEST, frame
 from db.standing import class_is_accepted, class_is_stale, is_retracted
@@ -210,15 +211,12 @@ def candidates(
 
 def drawn_by_people(session: Session) -> tuple[dict[int, int], int]:
     """In how many cases each class is original or corrected, and how many cases there are."""
-    rows = session.execute(
-        select(Annotation.class_id, func.count())
-        .join(Case, Case.newest_version_id == Annotation.version_id)
-        .where(Annotation.status == Status.ANNOTATED, Annotation.origin != Origin.PSEUDO)
-        .group_by(Annotation.class_id)
-    )
-    cases = session.scalar(select(func.count()).where(Case.newest_version_id.is_not(None)))
-    people = dict.fromkeys(CLASS_IDS, 0) | {class_id: n for class_id, n in rows}  # noqa: C416
-    return people, cases or 0
+    counted = census(session)
+    people = {
+        BY_NAME[name].id: said[Origin.ORIGINAL] + said[Origin.CORRECTED]
+        for name, said in counted.classes.items()
+    }
+    return people, counted.cases
 
 
 # A model and a class as one number: both databases compare one faster, and more simply, than a pair.
