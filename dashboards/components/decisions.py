@@ -69,7 +69,16 @@ _STAGES: dict[str, _Decide] = {
 
 def decide_classes(case: CasePage, seen: Seen) -> None:
     """The form that says something of classes of the newest version; several at once."""
-    if not _offered(case):
+    if why_not := _closed(case):
+        st.caption(why_not)
+        newest = case.versions[-1].number
+        if case.detail.row.number != newest:
+            st.button(
+                f"Show version {newest}",
+                icon=":material/update:",
+                on_click=_show_newest,
+                args=(case.address,),
+            )
         return
     turn = st.session_state.get("turn", 0)
     drawn = {a.class_name for a in case.detail.annotations if a.voxels}
@@ -91,20 +100,13 @@ def decide_classes(case: CasePage, seen: Seen) -> None:
                 )  # fmt: skip
 
 
-def _offered(case: CasePage) -> bool:
-    """Whether there is something to decide here, for this person; else says why not."""
-    who = access.person()
-    if who is None or not who.may(AccessRole.REVIEWER):
-        st.caption("You look as a viewer: it takes a reviewer to decide about classes.")
-        return False
-    newest = case.versions[-1].number
-    if case.detail.row.number != newest:
-        st.caption(f"This is version {case.detail.row.number}; what you decide, you decide about the newest.")
-        st.button(
-            f"Show version {newest}", icon=":material/update:", on_click=_show_newest, args=(case.address,)
-        )
-        return False
-    return True
+def _closed(case: CasePage) -> str | None:
+    """Why there is nothing to decide here for this person; None where there is."""
+    if not access.may(AccessRole.REVIEWER):
+        return "You look as a viewer: it takes a reviewer to decide about classes."
+    if case.detail.row.number != case.versions[-1].number:
+        return f"This is version {case.detail.row.number}; what you decide, you decide about the newest."
+    return None
 
 
 def _decide(verdict: str, address: str, seen: Seen, turn: int) -> None:
@@ -184,7 +186,7 @@ def standing_decisions(decisions: Sequence[DecisionRow]) -> None:
 def dismiss_finding(case: CasePage, seen: Seen) -> None:
     """The form that says of an open finding that it is no problem."""
     found = [f for f in case.detail.findings if f.state is FindingState.OPEN]
-    if not found or not _offered(case):
+    if not found or _closed(case):
         return
     titles = {f.id: f"{f.severity}: {(f.class_name or 'whole mask')}: {f.message}" for f in found}
     turn = st.session_state.get("turn", 0)
