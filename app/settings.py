@@ -4,10 +4,11 @@ import getpass
 import os
 import subprocess
 import tomllib
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from curation.errors import UsageError
@@ -24,7 +25,29 @@ url = "sqlite:///catalog.db"
 [store]
 # Folder of the immutable mask files; MASKLEDGER_STORE overrides it.
 path = "store"
+
+# Who may do what in the dashboard: viewer looks, reviewer decides and corrects, admin freezes datasets, too.
+# docs/dashboard.md explains this and how people log in.
+# [access]
+# local = "admin"      # whoever sits at this machine, where nobody logs in
+# others = "viewer"    # whoever logs in and is not named below; left out: nobody else gets in
+# [access.people]
+# "ada@clinic.example" = "admin"
+# "@clinic.example" = "reviewer"
 """
+
+
+class AccessRole(StrEnum):
+    """What a person may do in the dashboard; each role may do all that those before it may."""
+
+    VIEWER = "viewer"
+    REVIEWER = "reviewer"
+    ADMIN = "admin"
+
+    def includes(self, other: "AccessRole") -> bool:
+        """Whether this role may do what the other one may."""
+        order = list(AccessRole)
+        return order.index(self) >= order.index(other)
 
 
 class Environment(BaseSettings):
@@ -36,6 +59,10 @@ class Environment(BaseSettings):
     database_url: str | None = None
     store: Path | None = None
     author: str | None = None
+    # Whether a dashboard lets nobody change anything; `maskledger dashboard --read-only` sets it.
+    read_only: bool = False
+    # Whether a dashboard shows nothing without a login; `maskledger dashboard` sets it where one is set up.
+    login: bool = False
     # How long a command that is under way waits for a database server that is gone, in seconds.
     patience_s: float = PATIENCE_S
 
@@ -56,10 +83,41 @@ class StoreTable(BaseModel):
     path: Path = Path("store")
 
 
+class AccessTable(BaseModel):
+    """[access] of the settings file: people's roles in the dashboard."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    local: AccessRole = AccessRole.ADMIN
+    others: AccessRole | None = None
+    people: dict[str, AccessRole] = {}
+
+    @field_validator("people")
+    @classmethod
+    def _lower_case_addresses(cls, people: dict[str, AccessRole]) -> dict[str, AccessRole]:
+        for address in people:
+            _, at, domain = address.partition("@")
+            if not at or not domain or "@" in domain:
+                raise ValueError(
+                    f"'{address}' is no e-mail address (name@domain) and no domain (@domain) that people log in with"
+                )
+        return {address.lower(): role for address, role in people.items()}
+
+    def role_of(self, email: str | None) -> AccessRole | None:
+        """The role of somebody who logged in, None where they have none: their address's, their domain's, `others`."""
+        if not email:
+            return self.others
+        address = email.lower()
+        domain = "@" + address.rpartition("@")[2]
+        return self.people.get(address) or self.people.get(domain) or self.others
+
+
 class ConfigFile(BaseModel):
     """The whole of `maskledger.toml`."""
 
     model_config = ConfigDict(extra="forbid")
+
+    access: AccessTable = AccessTable()
 
     catalog: CatalogTable = CatalogTable()
     store: StoreTable = StoreTable()

@@ -1,6 +1,6 @@
 """The worklist: which class of which case needs eyes most, as points with a reason for each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -102,10 +102,22 @@ class Candidate(NamedTuple):
 
 def score(candidates: Sequence[Candidate], weights: Weights = WEIGHTS) -> Column:
     """Points of many candidates at once, (N,); the sums of what `explain` says of each."""
-    total = np.zeros(len(candidates))
-    for part in _parts(candidates, weights).values():
-        total += part
-    return total
+    if not candidates:
+        return np.zeros(0)
+    return score_columns(
+        {name: numbers(c) for name, c in zip(Candidate._fields, zip(*candidates, strict=True), strict=True)},
+        weights,
+    )
+
+
+def score_columns(known: Mapping[str, Column], weights: Weights = WEIGHTS) -> Column:
+    """The same of candidates as columns, (N,) each: a field of `Candidate` to its values, NaN where unknown."""
+    return np.sum(list(_parts(known, weights).values()), axis=0)
+
+
+def numbers(values: Sequence[float | None]) -> Column:
+    """Values as a column; None becomes NaN, of which no rule makes points."""
+    return np.array(values, np.float64)
 
 
 def explain(
@@ -125,21 +137,15 @@ def explain(
         )
         for f in findings
     ]  # fmt: skip
-    for name, points in _parts([candidate], weights).items():
+    one = {name: numbers([value]) for name, value in zip(Candidate._fields, candidate, strict=True)}
+    for name, points in _parts(one, weights).items():
         if name not in ("errors", "warnings"):
             reasons.append(_reason(name, float(points[0]), candidate, weights))
     return tuple(sorted((r for r in reasons if r.points > 0), key=lambda r: -r.points))
 
 
-def _parts(candidates: Sequence[Candidate], weights: Weights) -> dict[str, Column]:
+def _parts(known: Mapping[str, Column], weights: Weights) -> dict[str, Column]:
     """Points by rule, one number per candidate."""
-    if not candidates:
-        return {}
-    # None becomes NaN, of which no rule makes points.
-    known = {
-        name: np.array(values, np.float64)
-        for name, values in zip(Candidate._fields, zip(*candidates, strict=True), strict=True)
-    }
     return {
         "errors": known["errors"] * weights.finding[Severity.ERROR],
         "warnings": known["warnings"] * weights.finding[Severity.WARNING],

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboards import access
 from dashboards.components.markup import style_sheet
 from dashboards.session import problems_told
 
@@ -19,6 +20,7 @@ page = st.navigation(
         st.Page("views/overview.py", title="Overview", icon=":material/dashboard:", default=True),
         st.Page("views/query.py", title="Query", icon=":material/search:", url_path="query"),
         st.Page("views/case.py", title="Case", icon=":material/radiology:", url_path="case"),
+        st.Page("views/worklist.py", title="Worklist", icon=":material/checklist:", url_path="worklist"),
         st.Page("views/runs.py", title="Runs", icon=":material/monitoring:", url_path="runs"),
         st.Page("views/models.py", title="Models", icon=":material/neurology:", url_path="models"),
         st.Page("views/datasets.py", title="Datasets", icon=":material/inventory_2:", url_path="datasets"),
@@ -27,5 +29,10 @@ page = st.navigation(
     position="top",
 )
 style_sheet()
-with problems_told():
-    page.run()
+body, foot = st.container(), st.container()
+with body, problems_told():
+    if access.entrance():
+        # Before the page, which may stop where it stands.
+        with foot:
+            access.footer()
+        page.run()

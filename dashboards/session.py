@@ -11,6 +11,8 @@ from app.settings import Environment
 from app.workspace import Workspace, open_workspace
 from curation.errors import CurationError, UsageError
 
+# What a user or the world can cause; anything else is a defect of ours, and Streamlit logs it.
+TOLD = (CurationError, SQLAlchemyError)
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|$:~&])")
 
 
@@ -37,18 +39,44 @@ def problems_told() -> Iterator[None]:
         yield
     except UsageError as error:
         st.error(plain(str(error)), icon=":material/error:")
-    except CurationError as error:
-        _tell(str(error))
-    except SQLAlchemyError as error:
-        found = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
-        _tell(f"The catalog's database gave no answer ({found}); check that it runs, then try again.")
+    except TOLD as error:
+        # What may be otherwise in a moment: a database that is away, a file that is brought back.
+        st.error(plain(sentence(error)), icon=":material/error:")
+        if st.button("Try again", icon=":material/refresh:"):
+            st.rerun()
 
 
-def _tell(sentence: str) -> None:
-    """For what may be otherwise in a moment: a database that is away, a file that is brought back."""
-    st.error(plain(sentence), icon=":material/error:")
-    if st.button("Try again", icon=":material/refresh:"):
-        st.rerun()
+def sentence(error: Exception) -> str:
+    """What went wrong, and what to do, of an error of TOLD."""
+    if isinstance(error, CurationError):
+        return str(error)
+    found = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+    return f"The catalog's database gave no answer ({found}); check that it runs, then try again."
+
+
+@contextmanager
+def problems_said() -> Iterator[None]:
+    """The same for a callback, which runs before its page and so has no place to show anything: see `show_said`."""
+    try:
+        yield
+    except TOLD as error:
+        say(sentence(error), problem=True)
+
+
+def say(text: str, *, problem: bool = False) -> None:
+    """Keep a sentence for the page that is drawn next: what a click did, or why it did nothing."""
+    st.session_state["said"] = (text, problem)
+
+
+def show_said() -> None:
+    """Show what the last click said, once."""
+    if (said := st.session_state.pop("said", None)) is None:
+        return
+    text, problem = said
+    if problem:
+        st.error(plain(text), icon=":material/error:")
+    else:
+        st.success(plain(text), icon=":material/check_circle:")
 
 
 def plain(text: str) -> str:

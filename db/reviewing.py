@@ -1,18 +1,32 @@
 """What a review needs to know: what may want eyes, what a person decided, and whose drawing a class is."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import repeat
 from typing import Any
 
-from sqlalchemy import Select, and_, case, exists, false, func, not_, null, or_, select
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    case,
+    exists,
+    false,
+    func,
+    not_,
+    null,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.orm import Session, aliased
 
-from curation.labels import BY_ID, CLASS_IDS
+from curation.labels import BY_ID, BY_NAME, CLASS_IDS
 from curation.query import Node
 from curation.status import Evidence, Origin, Severity, Status
-from curation.worklist import Candidate, OpenFinding
+from curation.worklist import Candidate, OpenFinding, numbers
 from db.batches import batches
 from db.filters import compile_filter
 from db.models import (
@@ -25,8 +39,12 @@ from db.models import (
     Model,
     Prediction,
     PredictionClass,
+    Retraction,
+    Source,
     Verdict,
+    VersionKind,
 )
+from db.queries.counting import census
 from db.saved_queries import resolved
 from db.snapshots import NEWEST, frame
 from db.standing import class_is_accepted, class_is_stale, is_retracted
@@ -50,7 +68,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class DecisionRow:
-    """A decision that holds. `model`: whose pseudo label was judged; None where it was no pseudo label."""
+    """A decision. `model`: whose pseudo label was judged; None where it was no pseudo label."""
 
     class_name: str
     verdict: Verdict
@@ -60,9 +78,106 @@ class DecisionRow:
     created_at: datetime
 
 
+@dataclass(frozen=True)
+class ReviewCount:
+    """How often a person said something of a class, and when last."""
+
+    class_name: str
+    verdict: Verdict
+    person: str
+    decisions: int
+    last: datetime
+
+
+def review_counts(session: Session) -> list[ReviewCount]:
+    """Who decided how often about which class; all decisions, also those that were revised since."""
+    rows: Any = session.execute(
+        select(
+            Decision.class_id, Decision.verdict, Decision.person, func.count(), func.max(Decision.created_at)
+        )
+        .group_by(Decision.class_id, Decision.verdict, Decision.person)
+        .order_by(Decision.class_id, Decision.verdict, Decision.person)
+    )
+    return [ReviewCount(BY_ID[class_id].name, *rest) for class_id, *rest in rows]
+
+
+def latest_decisions(
+    session: Session, *, person: str | None = None, limit: int = 20
+) -> list[tuple[str, DecisionRow]]:
+    """The last decisions of a person, or of all, with the addresses of their cases; the newest first."""
+    statement = (
+        select(
+            Source.name, Case.name, Decision.class_id, Decision.verdict, Decision.reason, Decision.person,
+            Model.name, Decision.created_at,
+        )
+        .join(Case, Case.id == Decision.case_id)
+        .join(Source, Source.id == Case.source_id)
+        .outerjoin(Model, Model.id == Decision.model_id)
+        .order_by(Decision.id.desc())
+        .limit(limit)
+    )  # fmt: skip
+    if person is not None:
+        statement = statement.where(Decision.person == person)
+    rows: Any = session.execute(statement)
+    return [
+        (f"{source}/{name}", DecisionRow(BY_ID[class_id].name, *rest))
+        for source, name, class_id, *rest in rows
+    ]
+
+
+def addresses(session: Session, version_ids: Collection[int]) -> dict[int, str]:
+    """Version id to ``SOURCE/NAME`` of its case, where the version is the newest still."""
+    found: dict[int, str] = {}
+    for batch in batches(sorted(version_ids)):
+        rows: Any = session.execute(
+            select(Case.newest_version_id, Source.name, Case.name)
+            .join(Source, Source.id == Case.source_id)
+            .where(Case.newest_version_id.in_(batch))
+        )
+        found |= {version_id: f"{source}/{name}" for version_id, source, name in rows}
+    return found
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Some of what may want eyes, as columns: a million of them are too many to be an object each.
+
+    Attributes:
+        version_ids: The version that each stands in.
+        columns: A field of `Candidate` to its values, None where unknown; `drawn_in` and `cases` left out.
+        drawn_in: Class id to the cases in which people drew the class.
+        cases: How many cases the catalog has.
+    """
+
+    version_ids: Sequence[int]
+    columns: Mapping[str, Sequence[Any]]
+    drawn_in: dict[int, int]
+    cases: int
+
+    def numbers(self) -> dict[str, NDArray[np.float64]]:
+        """The columns as numbers, all fields of `Candidate`: what `score_columns` takes."""
+        known = {name: numbers(values) for name, values in self.columns.items()}
+        drawn = np.full(max(CLASS_IDS) + 1, np.nan)
+        for class_id, n in self.drawn_in.items():
+            drawn[class_id] = n
+        # Of the whole mask (no class) there is no such number; class 0 is the background.
+        known["drawn_in"] = drawn[np.nan_to_num(known["class_id"]).astype(np.intp)]
+        known["cases"] = np.full(len(self.version_ids), float(self.cases))
+        return known
+
+    def one(self, place: int) -> Candidate:
+        """One of them as a candidate."""
+        said = {name: values[place] for name, values in self.columns.items()}
+        return Candidate(**said, drawn_in=self.drawn_in.get(said["class_id"]), cases=self.cases)
+
+
 def candidates(
-    session: Session, query: str, *, agreement_below: float
-) -> Iterator[list[tuple[int, Candidate]]]:
+    session: Session,
+    query: str,
+    *,
+    agreement_below: float,
+    class_ids: Collection[int | None] | None = None,
+) -> Iterator[Candidates]:
     """What may want eyes in the newest versions of the queried cases, chunk by chunk, unordered.
 
     A class is a candidate if it is a pseudo label, has an open finding (warning or error), disagrees with a
@@ -72,9 +187,7 @@ def candidates(
         session: A reading session.
         query: Which cases.
         agreement_below: A drawn class with a prediction of less agreement (Dice) is a candidate.
-
-    Yields:
-        Chunks of (version id, candidate).
+        class_ids: Only these classes, None among them for whole masks; None: all.
 
     Raises:
         QueryError: The query cannot be read.
@@ -82,27 +195,28 @@ def candidates(
     drawn_in, cases = drawn_by_people(session)
     known = _drawn_by_models(session)
     node = resolved(session, query)
-    for statement in (_class_candidates(node, agreement_below, known), _mask_candidates(node)):
+    only = None if class_ids is None else sorted(c for c in class_ids if c is not None)
+    statements = [_class_candidates(node, agreement_below, known, _may_be_stale(session), only)]
+    if class_ids is None or None in class_ids:
+        statements.append(_mask_candidates(node))
+    for statement in statements:
         # On the connection: a session would look at every row for objects to keep.
         rows: Any = session.connection().execute(statement, execution_options={"yield_per": _CHUNK})
         for chunk in rows.partitions():
-            version_ids, class_ids, *said = zip(*chunk, strict=True)
-            drawn = (drawn_in.get(class_id) for class_id in class_ids)
-            found = map(Candidate, class_ids, *said, drawn, repeat(cases))
-            yield list(zip(version_ids, found, strict=True))
+            version_ids, *columns = zip(*chunk, strict=True)
+            # Their order is that of the statements' columns.
+            said = dict(zip(Candidate._fields[: len(columns)], columns, strict=True))
+            yield Candidates(version_ids, said, drawn_in, cases)
 
 
 def drawn_by_people(session: Session) -> tuple[dict[int, int], int]:
     """In how many cases each class is original or corrected, and how many cases there are."""
-    rows = session.execute(
-        select(Annotation.class_id, func.count())
-        .join(Case, Case.newest_version_id == Annotation.version_id)
-        .where(Annotation.status == Status.ANNOTATED, Annotation.origin != Origin.PSEUDO)
-        .group_by(Annotation.class_id)
-    )
-    cases = session.scalar(select(func.count()).where(Case.newest_version_id.is_not(None)))
-    people = dict.fromkeys(CLASS_IDS, 0) | {class_id: n for class_id, n in rows}  # noqa: C416
-    return people, cases or 0
+    counted = census(session)
+    people = {
+        BY_NAME[name].id: said[Origin.ORIGINAL] + said[Origin.CORRECTED]
+        for name, said in counted.classes.items()
+    }
+    return people, counted.cases
 
 
 # A model and a class as one number: both databases compare one faster, and more simply, than a pair.
@@ -124,14 +238,36 @@ def _drawn_by_models(session: Session) -> list[int]:
     return sorted(model_id * _CLASSES_OF_A_MODEL + class_id for model_id, class_id in rows)
 
 
-def _class_candidates(node: Node, agreement_below: float, known: list[int]) -> Select[Any]:
+def _may_be_stale(session: Session) -> ColumnElement[bool]:
+    """Whether any class of a case can be stale (`class_is_stale`): asked of a case, before it is asked of 14 classes.
+
+    What was neither predicted again by one model nor ingested again is stale only by a retraction, and few catalogs
+    have one: of a million classes that question alone took as long as all the others.
+    """
+    if session.scalar(select(Retraction.id).limit(1)) is not None:
+        return true()
+    again = (
+        select(Prediction.case_id).group_by(Prediction.case_id, Prediction.model_id).having(func.count() > 1)
+    )
+    revised = select(MaskVersion.case_id).where(
+        MaskVersion.kind == VersionKind.INGESTED, MaskVersion.parent_id.is_not(None)
+    )
+    if all(session.execute(some.limit(1)).first() is None for some in (again, revised)):
+        return false()
+    return or_(Case.id.in_(again), Case.id.in_(revised))
+
+
+def _class_candidates(
+    node: Node, agreement_below: float, known: list[int], may_be_stale: Any, only: list[int] | None
+) -> Select[Any]:
     asked = frame(NEWEST)
     a, said = aliased(Annotation), aliased(PredictionClass)
     found, newest = _severe_findings(), _newest_predictions()
     model_draws = newest.c.model_id * _CLASSES_OF_A_MODEL + a.class_id
     # What a model drew is judged by its own prediction, what somebody else drew by the newest one.
     pseudo = a.prediction_id.is_not(None)
-    stale = class_is_stale(a)
+    stale = and_(may_be_stale, class_is_stale(a))
+    accepted_in = select(Decision.case_id).where(Decision.verdict == Verdict.ACCEPTED)
     agreement = case((or_(pseudo, model_draws.in_(known)), said.agreement))
     return (
         select(
@@ -160,7 +296,8 @@ def _class_candidates(node: Node, agreement_below: float, known: list[int]) -> S
         .where(
             compile_filter(node, asked),
             or_(pseudo, found.c.version_id.is_not(None), agreement < agreement_below, stale),
-            not_(class_is_accepted(a, Case.id)),
+            not_(and_(Case.id.in_(accepted_in), class_is_accepted(a, Case.id))),
+            *([] if only is None else [a.class_id.in_(only)]),
         )
     )
 
@@ -297,6 +434,29 @@ def decisions_that_hold(session: Session, version_id: int) -> list[DecisionRow]:
         .outerjoin(Model, Model.id == d.model_id)
         .where(MaskVersion.id == version_id, or_(accepted, absent, rejected))
         .order_by(d.class_id, d.id)
+    )
+    return [DecisionRow(BY_ID[class_id].name, *rest) for class_id, *rest in rows]
+
+
+def newest_decision(session: Session, case_id: int) -> int:
+    """Id of the last decision about a case; 0 where there is none."""
+    return session.scalar(select(func.max(Decision.id)).where(Decision.case_id == case_id)) or 0
+
+
+def decisions_after(session: Session, case_id: int, decision_id: int) -> list[DecisionRow]:
+    """What people decided about a case after one of its decisions (0: ever), the oldest first."""
+    rows: Any = session.execute(
+        select(
+            Decision.class_id,
+            Decision.verdict,
+            Decision.reason,
+            Decision.person,
+            Model.name,
+            Decision.created_at,
+        )
+        .outerjoin(Model, Model.id == Decision.model_id)
+        .where(Decision.case_id == case_id, Decision.id > decision_id)
+        .order_by(Decision.id)
     )
     return [DecisionRow(BY_ID[class_id].name, *rest) for class_id, *rest in rows]
 

@@ -137,21 +137,16 @@ def _by(row: AnnotationRow | None) -> str | None:
     return (row.model or row.author) if row else None
 
 
-def draw(compared: Comparison, file: Path, *, replace: bool = False) -> str | None:
-    """Write the most changed values as a picture, on the CT where the image is there.
+def drawn(compared: Comparison) -> tuple[bytes, str | None] | None:
+    """The most changed values as a picture (PNG), on the CT where the image is there; None where no voxel differs.
 
-    Returns:
-        Why the CT is not in it, as a sentence for the user; None if it is.
-
-    Raises:
-        UsageError: Not a .png, the file exists, its folder does not, or no voxel differs.
+    The text says why the CT is not in it, as a sentence for the user; None if it is.
     """
     from pipelines.change_picture import picture
 
-    check_new_file(file, ".png", replace)
     changed = [one for one in (compared.classes | compared.reserved).values() if one.voxels.changed]
     if not changed:
-        raise UsageError(f"{file}: not written; no voxel differs, so there is nothing to draw")
+        return None
     image, why_not = None, None
     case = compared.after.file
     if case.image is None:
@@ -167,8 +162,24 @@ def draw(compared: Comparison, file: Path, *, replace: bool = False) -> str | No
             )
         except CurationError as error:
             why_not = f"{error}; drawn on gray"
-    write_whole(file, picture(compared, changed, image))
-    return why_not
+    return picture(compared, changed, image), why_not
+
+
+def draw(compared: Comparison, file: Path, *, replace: bool = False) -> str | None:
+    """Write the picture of `drawn`.
+
+    Returns:
+        Why the CT is not in it, as a sentence for the user; None if it is.
+
+    Raises:
+        UsageError: Not a .png, the file exists, its folder does not, or no voxel differs.
+    """
+    check_new_file(file, ".png", replace)
+    found = drawn(compared)
+    if found is None:
+        raise UsageError(f"{file}: not written; no voxel differs, so there is nothing to draw")
+    write_whole(file, found[0])
+    return found[1]
 
 
 def check_new_file(file: Path, suffix: str, replace: bool) -> None:

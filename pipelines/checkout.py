@@ -1,6 +1,11 @@
 """Checkout: a version's mask as a file, or with its image as a folder that an annotation tool opens."""
 
+import dataclasses
+import io
+import re
 import shlex
+import tempfile
+import zipfile
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -87,7 +92,9 @@ def checkout(bench: Workbench, address: str, file: Path, *, replace: bool = Fals
     return f"{case.address}@{case.number}"
 
 
-def checkout_for(bench: Workbench, address: str, folder: Path, tool: Tool) -> ToolFolder:
+def checkout_for(
+    bench: Workbench, address: str, folder: Path, tool: Tool, *, with_image: bool = True
+) -> ToolFolder:
     """Write one version for an annotation tool: image and mask on exactly the same grid, names and colors of labels.
 
     An image without a mask yet is given one of background alone, to draw in.
@@ -97,6 +104,7 @@ def checkout_for(bench: Workbench, address: str, folder: Path, tool: Tool) -> To
         address: ``SOURCE/NAME[@N]``.
         folder: A new folder in one that is there.
         tool: Which tool's label description.
+        with_image: Whether to write the image, too.
 
     Raises:
         UsageError: Unknown case or version, or the folder exists.
@@ -109,7 +117,9 @@ def checkout_for(bench: Workbench, address: str, folder: Path, tool: Tool) -> To
     labels = f"{name}_labels.{'txt' if tool is Tool.ITKSNAP else 'ctbl'}"
     mask = encode_mask(stored_mask(bench.store, case), case.geometry)
     with new_folder(folder) as building:
-        note = _write_image(case, building / f"{name}_ct.nii.gz")
+        note: str | None = "the image was not asked for"
+        if with_image:
+            note = _write_image(case, building / f"{name}_ct.nii.gz")
         write_whole(building / f"{name}_mask.nii.gz", mask)
         write_whole(building / labels, _label_description(tool).encode())
     return ToolFolder(
@@ -120,6 +130,49 @@ def checkout_for(bench: Workbench, address: str, folder: Path, tool: Tool) -> To
         labels=folder / labels,
         note=note,
     )
+
+
+def packed_name(address: str, tool: Tool) -> str:
+    """What `packed_for` of a version is called on somebody's disk: of signs that mean nothing to any system."""
+    return re.sub(r"[^\w.-]+", "_", f"{address.rpartition('/')[2]}_{tool}", flags=re.ASCII) + ".zip"
+
+
+def packed_for(bench: Workbench, address: str, tool: Tool, *, with_image: bool = True) -> bytes:
+    """What `checkout_for` writes as one ZIP file, for a browser, with a text that says how to go on.
+
+    An image that does not lie on the mask's grid is left out, and the text says so.
+
+    Raises:
+        UsageError: Unknown case or version.
+        StoredFileError: The mask is not in the store.
+    """
+    with tempfile.TemporaryDirectory() as work:
+        folder, left_out = Path(work) / "folder", ""
+        try:
+            written = checkout_for(bench, address, folder, tool, with_image=with_image)
+        except GridError as error:
+            written, left_out = checkout_for(bench, address, folder, tool, with_image=False), str(error)
+        # As they lie beside each other wherever the file is unpacked.
+        unpacked = dataclasses.replace(
+            written,
+            image=Path(written.image.name) if written.image else None,
+            mask=Path(written.mask.name),
+            labels=Path(written.labels.name),
+        )
+        text = [
+            written.address, "", "Open it in this folder:", f"    {unpacked.open_with}",
+            "Bring the corrected mask back on the case's page, or:", f"    {unpacked.take_back}",
+        ]  # fmt: skip
+        if with_image and (why := left_out or written.note):
+            text += ["", f"Without the image. {why}"]
+        packed = io.BytesIO()
+        # The volumes are packed already.
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+            for file in (written.image, written.mask, written.labels):
+                if file is not None:
+                    archive.write(file, file.name)
+            archive.writestr("README.txt", "\n".join(text) + "\n")
+        return packed.getvalue()
 
 
 def _write_image(case: CaseFile, file: Path) -> str | None:

@@ -11,6 +11,7 @@ from curation.diff import ValueChange, diff
 from curation.errors import GridError, LabelValueError, UsageError
 from curation.labels import BY_ID, CLASS_IDS, is_reserved
 from curation.merge import CORRECTION, Conflict, Merged, merge
+from curation.one_line import one_line
 from curation.rle import RunLengths
 from curation.status import Origin, Status
 from curation.volumes import decode_mask, encode_and_hash
@@ -26,6 +27,17 @@ from pipelines.case_masks import stored_mask
 from pipelines.files_of_users import kept_path
 from pipelines.images import read_image
 from pipelines.runs import Workbench
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A mask that came by a browser: its bytes, and what it was called there, which is text and no path here."""
+
+    name: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return one_line(self.name)
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ class _Result:
 def correct(
     bench: Workbench,
     address: str,
-    file: Path,
+    file: Path | Uploaded,
     reason: str,
     *,
     merge_newer: bool = False,
@@ -132,7 +144,7 @@ def correct(
             message=reason,
             geometry=newest.geometry,
             incoming_hash=bench.store.put(data),
-            incoming_path=kept_path(file),
+            incoming_path=str(file) if isinstance(file, Uploaded) else kept_path(file),
             file_hash=bench.store.put(stored),
             voxel_hash=voxel_hash,
             annotations=tuple(result.annotations.values()),
@@ -182,14 +194,18 @@ def _require_newest(session: Session, base: CaseFile, newest: CaseFile, merge_ne
         )
 
 
-def _bytes_of(file: Path) -> bytes:
+def _bytes_of(file: Path | Uploaded) -> bytes:
+    if isinstance(file, Uploaded):
+        return file.data
     try:
         return file.read_bytes()
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}; give the corrected mask, .nii.gz or .nii") from error
 
 
-def _read(data: bytes, file: Path, base: CaseFile, before: RunLengths) -> tuple[RunLengths, tuple[str, ...]]:
+def _read(
+    data: bytes, file: Path | Uploaded, base: CaseFile, before: RunLengths
+) -> tuple[RunLengths, tuple[str, ...]]:
     """The person's mask on the base's grid (uint8), and what is worth knowing of the file."""
     geometry, runs = decode_mask(data, str(file))
     where = f"{base.address}@{base.number}"

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from curation.errors import UsageError
-from curation.labels import BY_ID
+from curation.labels import BY_ID, CLASS_IDS
 from db import queries, reviewing, standing, writes
 from db.models import VersionKind
 from db.writes import NewVersion, StaleParentError
 from pipelines.annotate import examine
-from pipelines.by_hand import require_reason, seen_and_newest
+from pipelines.by_hand import Seen, lock_as_seen, require_as_seen, require_reason, seen_and_newest
 from pipelines.case_masks import stored_mask
 from pipelines.runs import Workbench
 
@@ -27,7 +27,9 @@ class Reverted:
     stale: tuple[str, ...]
 
 
-def revert(bench: Workbench, address: str, reason: str, *, parent: int | None = None) -> Reverted:
+def revert(
+    bench: Workbench, address: str, reason: str, *, parent: int | None = None, seen: Seen | None = None
+) -> Reverted:
     """Bring an earlier version's mask back, with who drew what and the findings that were dismissed then.
 
     Decisions need nothing: they hold for a class as it was drawn, and so again.
@@ -37,16 +39,18 @@ def revert(bench: Workbench, address: str, reason: str, *, parent: int | None = 
         address: ``SOURCE/NAME@N``.
         reason: Why.
         parent: Number of the version that the person believes to be the newest; None: whichever is.
+        seen: What the person had before their eyes, where somebody keeps account of it.
 
     Raises:
         UsageError: Unknown case or version, no version given, no reason, or N is what is there now.
-        StaleParentError: `parent` is not the newest version, or another writer came first.
+        StaleParentError: `parent` is not the newest, the case is not as it was seen, or another writer came first.
         StoredFileError: The version's mask is not in the store.
     """
     require_reason(reason)
     if "@" not in address:
         raise UsageError(f"{address}: say which version to bring back, e.g. {address}@1")
     with bench.catalog.reading() as session:
+        require_as_seen(session, address, CLASS_IDS, seen)
         wanted, newest = seen_and_newest(session, address)
         revision_id = reviewing.revision_of(session, wanted.version_id)
         history = {row.number: row for row in queries.history(session, wanted.case_id)}
@@ -76,6 +80,7 @@ def revert(bench: Workbench, address: str, reason: str, *, parent: int | None = 
         restores_id=wanted.version_id,
     )
     with bench.catalog.writing() as session:
+        lock_as_seen(session, newest.address, CLASS_IDS, seen)
         version = writes.add_version(session, newest.case_id, newest.version_id, new)
         writes.settle_as_in(session, version.id, wanted.version_id)
         writes.add_event(

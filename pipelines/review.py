@@ -16,7 +16,7 @@ from db.queries import StoredFinding
 from db.reviewing import Drawing
 from db.writes import NewVersion
 from pipelines.annotate import examine, rederived
-from pipelines.by_hand import erased, looked_at, require_reason
+from pipelines.by_hand import Seen, erased, lock_as_seen, looked_at, require_as_seen, require_reason
 from pipelines.case_masks import stored_mask
 from pipelines.runs import Workbench
 
@@ -52,7 +52,9 @@ class AcceptedMany:
     not_drawn: int
 
 
-def accept(bench: Workbench, address: str, class_words: Sequence[str], reason: str = "") -> Reviewed:
+def accept(
+    bench: Workbench, address: str, class_words: Sequence[str], reason: str = "", *, seen: Seen | None = None
+) -> Reviewed:
     """Accept classes as they are drawn now: from here on people alone change them.
 
     Args:
@@ -60,13 +62,15 @@ def accept(bench: Workbench, address: str, class_words: Sequence[str], reason: s
         address: ``SOURCE/NAME[@N]``; N is the version that the person looked at.
         class_words: Names or aliases.
         reason: May be empty.
+        seen: What else they had before their eyes, where somebody keeps account of it.
 
     Raises:
         UsageError: Unknown case or class, or a class that is not drawn.
-        StaleParentError: A class changed since version N.
+        StaleParentError: A class changed since version N, or the case is not as it was seen.
     """
     class_ids = _class_ids(class_words)
     with bench.catalog.writing() as session:
+        lock_as_seen(session, address, class_ids, seen)
         case = looked_at(session, address, class_ids)
         drawn = {d.class_id: d for d in reviewing.drawings(session, [case.version_id], class_ids)}
         for class_id in sorted(class_ids - drawn.keys()):
@@ -112,7 +116,9 @@ def accept_many(
     )
 
 
-def reject(bench: Workbench, address: str, class_words: Sequence[str], reason: str) -> Reviewed:
+def reject(
+    bench: Workbench, address: str, class_words: Sequence[str], reason: str, *, seen: Seen | None = None
+) -> Reviewed:
     """Take classes out again: they are missing in a new version, and the model that drew them does not refill them.
 
     A class that no model drew may be filled by any model from now on.
@@ -122,14 +128,16 @@ def reject(bench: Workbench, address: str, class_words: Sequence[str], reason: s
         address: ``SOURCE/NAME[@N]``; N is the version that the person looked at.
         class_words: Names or aliases of drawn classes.
         reason: Why.
+        seen: What else they had before their eyes, where somebody keeps account of it.
 
     Raises:
         UsageError: Unknown case or class, a class that is not drawn, or no reason.
-        StaleParentError: A class changed since version N, or the case while this was done.
+        StaleParentError: A class changed since version N, or the case while this was done, or since it was seen.
     """
     class_ids = _class_ids(class_words)
     require_reason(reason)
     with bench.catalog.reading() as session:
+        require_as_seen(session, address, class_ids, seen)
         case = looked_at(session, address, class_ids)
         drawn = {d.class_id: d for d in reviewing.drawings(session, [case.version_id], class_ids)}
     for class_id in sorted(class_ids - drawn.keys()):
@@ -140,6 +148,7 @@ def reject(bench: Workbench, address: str, class_words: Sequence[str], reason: s
     names = _names(sorted(class_ids))
     new, taken_out = _without(bench, case, class_ids, None, f"rejected {', '.join(names)}: {reason}")
     with bench.catalog.writing() as session:
+        lock_as_seen(session, case.address, class_ids, seen)
         version = writes.add_version(session, case.case_id, case.version_id, new)
         for drawing in drawn.values():
             _decide(session, bench, drawing, Verdict.REJECTED, reason)
@@ -148,7 +157,13 @@ def reject(bench: Workbench, address: str, class_words: Sequence[str], reason: s
 
 
 def absent(
-    bench: Workbench, address: str, class_words: Sequence[str], reason: str, *, out_of_field: bool = False
+    bench: Workbench,
+    address: str,
+    class_words: Sequence[str],
+    reason: str,
+    *,
+    out_of_field: bool = False,
+    seen: Seen | None = None,
 ) -> Reviewed:
     """Say that classes are not in the patient, or not in the scan; what was drawn of them is taken out.
 
@@ -158,15 +173,17 @@ def absent(
         class_words: Names or aliases.
         reason: Why, e.g. "cholecystectomy".
         out_of_field: The scan does not reach it, so nobody can know.
+        seen: What else they had before their eyes, where somebody keeps account of it.
 
     Raises:
         UsageError: Unknown case or class, or no reason.
-        StaleParentError: A class changed since version N, or the case while this was done.
+        StaleParentError: A class changed since version N, or the case while this was done, or since it was seen.
     """
     class_ids = _class_ids(class_words)
     require_reason(reason)
     said = (Status.OUT_OF_FIELD if out_of_field else Status.ABSENT, Evidence.REVIEWER)
     with bench.catalog.reading() as session:
+        require_as_seen(session, address, class_ids, seen)
         case = looked_at(session, address, class_ids)
         drawn = {d.class_id: d for d in reviewing.drawings(session, [case.version_id], class_ids)}
     told = {c for c in class_ids if (case.annotations[c].status, case.annotations[c].evidence) != said}
@@ -177,6 +194,7 @@ def absent(
     what = "out of field" if out_of_field else "absent"
     new, taken_out = _without(bench, case, told, said, f"{what}: {', '.join(names)}: {reason}")
     with bench.catalog.writing() as session:
+        lock_as_seen(session, case.address, class_ids, seen)
         version = writes.add_version(session, case.case_id, case.version_id, new)
         for class_id in sorted(told):
             if class_id in drawn:
@@ -199,6 +217,7 @@ def dismiss(
     check: str | None = None,
     class_word: str | None = None,
     finding_id: int | None = None,
+    seen: Seen | None = None,
 ) -> tuple[StoredFinding, bool]:
     """Say that an open finding of a case's newest version is no problem.
 
@@ -211,17 +230,20 @@ def dismiss(
         check: Name of the check; needs `class_word` where several classes have such a finding.
         class_word: The class that it is about.
         finding_id: The finding by its number instead.
+        seen: What else they had before their eyes, where somebody keeps account of it.
 
     Returns:
         The finding, and whether it was open; one that was not is left as it is, and nothing is booked.
 
     Raises:
         UsageError: No such finding, several of them, or no reason.
-        StaleParentError: The class changed since version N.
+        StaleParentError: The class changed since version N, or there is a newer version than was seen.
     """
     require_reason(reason)
     class_id = resolve_class(class_word).id if class_word else None
     with bench.catalog.writing() as session:
+        # A decision about the class takes nothing from what is said of its finding.
+        lock_as_seen(session, address, [], seen)
         ref = queries.resolve(session, address)
         case = looked_at(session, address, [class_id] if class_id else [])
         found = [

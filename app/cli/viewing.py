@@ -17,20 +17,38 @@ def register(app: typer.Typer) -> None:
 
 def dashboard(
     context: typer.Context,
-    port: Annotated[int, typer.Option("--port", "-p", help="Port on 127.0.0.1.")] = 8501,
+    port: Annotated[int, typer.Option("--port", "-p", help="Port to listen on.")] = 8501,
+    address: Annotated[
+        str,
+        typer.Option("--address", help="Address to listen on; another than this machine's takes a login."),
+    ] = "127.0.0.1",
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Nobody decides, corrects or freezes anything.")
+    ] = False,
     open_browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open a browser window.")
     ] = False,
 ) -> None:
     """Serve the dashboard of this workspace on 127.0.0.1 until Ctrl-C.
 
-    There is no login, so it serves this machine only.
+    Without a login it serves this machine only. How people log in, and who may do what: docs/dashboard.md.
     """
+    from app.dashboard_login import has_login, require_loopback_or_login
     from app.dashboard_server import serve
+    from app.settings import Environment
 
     with workspace_of(context) as ws:
         root = ws.root
-    serve(root, port=port, open_browser=open_browser)
+    login = has_login(root)
+    require_loopback_or_login(address, login)
+    serve(
+        root,
+        port=port,
+        open_browser=open_browser,
+        address=address,
+        login=login,
+        read_only=read_only or Environment().read_only,
+    )
 
 
 def demo(

@@ -1,6 +1,6 @@
 """A list of cases as a page shows it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from dashboards.components.markup import Html, case_link, joined, squares, table, tag
 from dashboards.components.times import stamp
@@ -19,11 +19,14 @@ COLUMNS = (
 )
 
 
-def case_table(rows: Iterable[CaseRow]) -> Html:
-    """One row per case, with a link to its page and a square per class."""
+def case_table(rows: Iterable[CaseRow], within: Callable[[int], dict[str, str]] | None = None) -> Html:
+    """One row per case, with a link to its page and a square per class.
+
+    `within` gives of a row's number (from 0) what its link says of the list that it stands in.
+    """
     cells = (
         (
-            case_link(row.address),
+            case_link(row.address, within=within(number) if within else None),
             squares(row.classes),
             row.labels,
             row.version,
@@ -33,7 +36,7 @@ def case_table(rows: Iterable[CaseRow]) -> Html:
             stamp(row.changed),
             joined(_tags(row)),
         )
-        for row in rows
+        for number, row in enumerate(rows)
     )
     return table(COLUMNS, cells, numeric=(2, 3, 5, 6), label="Cases")
 

@@ -131,10 +131,10 @@ def viewer(scene: Scene, boxes: Sequence[Sequence[int]], present: Mapping[int, f
         )
 
 
-def pill_colors(values: Sequence[int]) -> str:
-    """A style that gives the buttons of the classes their colors, in order."""
+def pill_colors(values: Sequence[int], key: str = "classes") -> str:
+    """A style that gives the buttons of the classes their colors, in order; `key` is how their widget's begins."""
     rules = "".join(
-        f'[class*="st-key-classes"] button:nth-of-type({number})::before '
+        f'[class*="st-key-{key}"] button:nth-of-type({number})::before '
         f"{{ content: ''; width: 0.7em; height: 0.7em; border-radius: 2px; margin-right: 0.4em; "
         f"background: {COLORS.get(value, COLORS[IGNORE])}; }}"
         for number, value in enumerate(values, 1)

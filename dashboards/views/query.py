@@ -9,6 +9,7 @@ from app.case_csv import write_cases
 from curation.query import QueryError
 from dashboards.components.case_list import case_table
 from dashboards.components.markup import square_legend
+from dashboards.neighbours import in_query
 from dashboards.session import plain, workspace
 from db import queries
 
@@ -100,5 +101,6 @@ with ws.catalog.reading() as session:
         order=order,
         descending=descending,
     )
-st.html(case_table(rows))
+first = (page - 1) * PAGE_SIZE
+st.html(case_table(rows, lambda number: in_query(query or "", first + number, order, descending)))
 st.html(square_legend())

@@ -32,6 +32,7 @@ from db.writes.versions import (
     add_decision,
     add_version,
     decide_finding,
+    lock_case,
 )
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "ensure_source",
     "finish_run",
     "freeze_dataset",
+    "lock_case",
     "move_source",
     "refile",
     "save_query",

@@ -247,6 +247,14 @@ def _add_details(session: Session, added: Sequence[tuple[int, int | None, NewVer
                                                  *_taken_over(session, id_, parent_id, new))])  # fmt: skip
 
 
+def lock_case(session: Session, case_id: int) -> None:
+    """Let nobody else add a version to a case, or decide about it, until this transaction ends.
+
+    SQLite's writers are alone anyway; on PostgreSQL the second one waits here, and then reads what the first booked.
+    """
+    session.execute(select(Case.id).where(Case.id == case_id).with_for_update())
+
+
 def _next_number(session: Session, case_id: int, parent_id: int | None, new: NewVersion) -> int:
     """Lock the case against other writers and number its next version.
 

@@ -38,13 +38,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(root: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
+def start(root: Path, port: int, log: Path, *options: str) -> subprocess.Popen[bytes]:
     """Start `maskledger dashboard` and wait until it answers.
 
     Raises:
         RuntimeError: It ended, or did not answer within a minute; with what it wrote.
     """
     command = [sys.executable, "-m", "app.cli", "--workspace", str(root), "dashboard", "--port", str(port)]
+    command += options
     with log.open("wb") as output:
         child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=CHECKOUT)
     deadline = time.monotonic() + 60
@@ -67,10 +68,10 @@ def stop(child: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def served(root: Path, log: Path) -> Iterator[str]:
-    """A dashboard of a workspace on a free port; gives its address."""
-    port = free_port()
-    child = start(root, port, log)
+def served(root: Path, log: Path, *options: str, port: int | None = None) -> Iterator[str]:
+    """A dashboard of a workspace, on a free port unless one is given; gives its address."""
+    port = port or free_port()
+    child = start(root, port, log, *options)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
