@@ -37,6 +37,7 @@ SHOTS = (
     Shot("overview", "/", dark=True),
     Shot("query", "/query?q=pseudo%20any%20organ"),
     Shot("case", "/case?case={case}", dark=True),
+    Shot("worklist", "/worklist"),
     Shot("runs", "/runs"),
     Shot("run", "/runs?run={run}"),
     Shot("models", "/models"),
