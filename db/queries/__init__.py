@@ -4,7 +4,16 @@ Answers are plain values that outlive the session.
 """
 
 from db.datasets import DatasetVersionRow, MemberRow, dataset_version, datasets, members
-from db.queries.counting import COUNTED, Census, Overview, census, coverage_by_source, overview
+from db.queries.counting import (
+    COUNTED,
+    Census,
+    Overview,
+    ToReview,
+    census,
+    coverage_by_source,
+    overview,
+    to_review,
+)
 from db.queries.logbook import (
     EventRow,
     LogRow,
@@ -20,6 +29,8 @@ from db.queries.logbook import (
     runs,
     sources,
 )
+from db.queries.moments import INGESTED, NOW, ingested, snapshot_named
+from db.queries.paging import ORDERS
 from db.queries.scoring import (
     EvaluationRow,
     ModelRow,
@@ -32,7 +43,6 @@ from db.queries.scoring import (
     scores,
 )
 from db.queries.selection import (
-    ORDERS,
     AmbiguousCaseError,
     CaseRef,
     CaseRow,
@@ -41,6 +51,8 @@ from db.queries.selection import (
     case_ids,
     case_refs,
     cases,
+    cases_of,
+    cases_one_by_one,
     count,
     resolve,
 )
@@ -69,12 +81,14 @@ from db.saved_queries import (
     saved_query,
     spelled_out,
 )
-from db.snapshots import FIRST, NEWEST, AsOf, First, Newest, OfDataset, Snapshot
+from db.snapshots import FIRST, NEWEST, AsOf, First, Newest, OfDataset, Snapshot, first_of
 
 __all__ = [
     "COUNTED",
     "FIRST",
+    "INGESTED",
     "NEWEST",
+    "NOW",
     "ORDERS",
     "AmbiguousCaseError",
     "AnnotationRow",
@@ -106,6 +120,7 @@ __all__ = [
     "Snapshot",
     "SourceRow",
     "StoredFinding",
+    "ToReview",
     "UnknownCaseError",
     "UnknownModelError",
     "UnknownSavedQueryError",
@@ -117,6 +132,8 @@ __all__ = [
     "case_page",
     "case_refs",
     "cases",
+    "cases_of",
+    "cases_one_by_one",
     "census",
     "count",
     "coverage_by_source",
@@ -125,8 +142,10 @@ __all__ = [
     "evaluations",
     "events",
     "findings",
+    "first_of",
     "history",
     "image_paths",
+    "ingested",
     "known_model",
     "log",
     "members",
@@ -141,7 +160,9 @@ __all__ = [
     "saved_queries",
     "saved_query",
     "scores",
+    "snapshot_named",
     "sources",
     "spelled_out",
+    "to_review",
     "version_detail",
 ]
