@@ -1,6 +1,7 @@
 """A list of cases as a page shows it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from html import escape
 
 from dashboards.components.markup import Html, case_link, joined, squares, table, tag
 from dashboards.components.times import stamp
@@ -19,11 +20,20 @@ COLUMNS = (
 )
 
 
-def case_table(rows: Iterable[CaseRow]) -> Html:
-    """One row per case, with a link to its page and a square per class."""
+def case_table(
+    rows: Iterable[CaseRow], *, picked: Collection[int] | None = None, versions: bool = False
+) -> Html:
+    """One row per case, with a link to its page and a square per class.
+
+    Args:
+        rows: The cases.
+        picked: Ids of those with a tick in their box; None for a list without boxes.
+        versions: The links name the rows' versions, where these are not the newest.
+    """
     cells = (
         (
-            case_link(row.address),
+            *(() if picked is None else (_box(row, row.id in picked),)),
+            case_link(row.address, row.version if versions else None, row.address),
             squares(row.classes),
             row.labels,
             row.version,
@@ -35,7 +45,17 @@ def case_table(rows: Iterable[CaseRow]) -> Html:
         )
         for row in rows
     )
-    return table(COLUMNS, cells, numeric=(2, 3, 5, 6), label="Cases")
+    if picked is None:
+        return table(COLUMNS, cells, numeric=(2, 3, 5, 6), label="Cases")
+    return table(("", *COLUMNS), cells, numeric=(3, 4, 6, 7), label="Cases")
+
+
+def _box(row: CaseRow, ticked: bool) -> Html:
+    # `components.picking` hears of a change.
+    return Html(
+        f'<input type="checkbox" class="ml-pick" data-case="{row.id}" '
+        f'aria-label="{escape("Pick " + row.address)}"{" checked" if ticked else ""}>'
+    )
 
 
 def _tags(row: CaseRow) -> list[Html]:

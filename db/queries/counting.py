@@ -256,7 +256,7 @@ def _summed(tally: _Tally) -> _Tally:
     key, place = np.unique(np.stack([tally.source_ids, tally.states]), axis=1, return_inverse=True)
     cases = np.zeros(key.shape[1], np.int64)
     np.add.at(cases, place.ravel(), tally.cases)
-    return _Tally(*key, cases).keep(cases > 0)
+    return _Tally(key[0], key[1], cases).keep(cases > 0)
 
 
 def _counted(tally: _Tally) -> dict[str, dict[str, int]]:
