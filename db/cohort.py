@@ -245,15 +245,15 @@ def versions_with_findings(session: Session, checks: Collection[str]) -> list[in
     )
 
 
-def open_findings(session: Session, checks: Collection[str]) -> list[tuple[int, str, Severity, str]]:
-    """Open findings of some checks in newest versions: version id, check, severity, message."""
+def open_findings(session: Session, check: str) -> list[tuple[int, Severity, str]]:
+    """Open findings of a check in newest versions: version id, severity, message."""
     rows = session.execute(
-        select(FindingRow.version_id, FindingRow.check, FindingRow.severity, FindingRow.message)
+        select(FindingRow.version_id, FindingRow.severity, FindingRow.message)
         .join(Case, Case.newest_version_id == FindingRow.version_id)
-        .where(FindingRow.check.in_(checks), FindingRow.state == FindingState.OPEN)
+        .where(FindingRow.check == check, FindingRow.state == FindingState.OPEN)
         .order_by(FindingRow.id)
     )
-    return [(version_id, check, severity, message) for version_id, check, severity, message in rows]
+    return [(version_id, severity, message) for version_id, severity, message in rows]
 
 
 def _known(*columns: Any) -> Select[Any]:

@@ -4,12 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from curation.later_checks import (
-    DUPLICATE_IMAGE,
-    DUPLICATE_MASK,
-    IMAGE_IN_TWO_SOURCES,
-    PATIENT_IN_TWO_SPLITS,
-)
+from curation.later_checks import DUPLICATE_MASK
 from curation.status import Severity
 from db import cohort, freezing
 from db.freezing import Candidate
@@ -19,8 +14,6 @@ from pipelines.freeze import Plan
 from pipelines.runs import Workbench
 
 TEST = "test"
-# Findings of these say that two cases are one, in orientations that a comparison of hashes does not see.
-_CHECKS = (DUPLICATE_IMAGE, DUPLICATE_MASK, IMAGE_IN_TWO_SOURCES, PATIENT_IN_TWO_SPLITS)
 
 
 @dataclass(frozen=True)
@@ -46,23 +39,29 @@ def leaks(bench: Workbench, plan: Plan) -> list[Leak]:
     with bench.catalog.reading() as session:
         tests = [c for c in freezing.candidates(session, "role = test") if c.case_id not in members]
         images = cohort.same_images(session)
-        told_of = cohort.open_findings(session, _CHECKS)
+        turned = cohort.open_findings(session, DUPLICATE_MASK)
     sides = side_of | {case.case_id: TEST for case in tests}
     everyone = [*plan.cases, *tests]
     found = list(_torn("patient", _grouped(everyone, lambda c: c.patient), sides))
-    found += _torn("mask", _grouped(everyone, lambda c: c.voxel_hash), sides)
+    masks = _grouped(everyone, lambda c: c.voxel_hash)
+    found += _torn("mask", masks, sides)
     by_address = {case.address: case for case in everyone}
     copies: dict[Hashable, list[Candidate]] = {
         number: [by_address[copy.case.address] for _, copy in group if copy.case.address in by_address]
         for number, group in enumerate(images)
     }
     found += _torn("image", copies, sides)
-    told = {address for leak in found for address in leak.cases}
-    version_to = {case.version_id: case for case in plan.cases}
-    for version_id, check, severity, message in told_of:
-        member = version_to.get(version_id)
-        if member is not None and severity is not Severity.INFO and member.address not in told:
-            found.append(Leak(check.replace("_", " "), f"{member.address}: {message}", (member.address,)))
+    # Masks that are equal along other axes have other hashes; only the comparison of all cases has seen them.
+    known = {case.version_id: case for case in plan.cases if len(masks.get(case.voxel_hash, ())) == 1}
+    found += [
+        Leak(
+            "perhaps one mask on two sides",
+            f"{known[version_id].address}: {message}",
+            (known[version_id].address,),
+        )
+        for version_id, severity, message in turned
+        if version_id in known and severity is not Severity.INFO
+    ]
     return found
 
 

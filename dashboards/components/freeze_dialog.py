@@ -13,13 +13,29 @@ from dashboards.session import plain
 from pipelines.freeze import ALL_ORIGINS, FreezeRequest, freeze, plan
 from pipelines.leaks import Leak, leaks
 
-_CHECKED = "freeze checked"
+_OPEN, _CHECKED = "freeze open", "freeze checked"
 _SHOWN_LEAKS = 20
 SPLITS = ("validation share", "folds", "no split")
 
 
-@st.dialog("Freeze as a dataset", width="large")
+def open_freeze_dialog() -> None:
+    """Open the dialog, until it is dismissed."""
+    st.session_state[_OPEN] = True
+
+
 def freeze_dialog(ws: Workspace, query: str) -> None:
+    """Show the dialog while it is open."""
+    if st.session_state.get(_OPEN):
+        _dialog(ws, query)
+
+
+def _dismissed() -> None:
+    st.session_state.pop(_OPEN, None)
+    st.session_state.pop(_CHECKED, None)
+
+
+@st.dialog("Freeze as a dataset", width="large", on_dismiss=_dismissed)
+def _dialog(ws: Workspace, query: str) -> None:
     """Ask for name and split, check for leaks, freeze; the query's cases at their newest versions."""
     refused = refusal("freeze")
     if refused:
@@ -51,7 +67,8 @@ def freeze_dialog(ws: Workspace, query: str) -> None:
     willing = True
     if found:
         st.warning(
-            f"{len(found):,} leaks: a model's scores would be better than it is.", icon=":material/warning:"
+            f"{len(found):,} {'leak' if len(found) == 1 else 'leaks'}: a model would score better than it is.",
+            icon=":material/warning:",
         )
         st.html(_leaks_table(found[:_SHOWN_LEAKS]))
         if len(found) > _SHOWN_LEAKS:

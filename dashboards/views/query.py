@@ -10,7 +10,7 @@ from dashboards.case_selection import MAX_PICKED, query_of
 from dashboards.components.as_of import as_of_box
 from dashboards.components.case_files_out import csv_file, parquet_file, rows_of_cases, rows_of_query
 from dashboards.components.case_list import case_table
-from dashboards.components.freeze_dialog import freeze_dialog
+from dashboards.components.freeze_dialog import freeze_dialog, open_freeze_dialog
 from dashboards.components.markup import square_legend
 from dashboards.components.picking import listen_to_ticks, pick, picked_cases
 from dashboards.components.query_builder import query_builder
@@ -119,11 +119,11 @@ parquet_box.download_button(
     "Parquet", parquet_file(everything), "cases.parquet", PARQUET, icon=":material/download:",
     on_click="ignore", width="stretch", help="The same with types, for pandas and DuckDB",
 )  # fmt: skip
-if freeze_box.button(
+freeze_box.button(
     "Freeze…", icon=":material/ac_unit:", key="freeze", width="stretch", disabled=snapshot != queries.NEWEST,
-    help="As a dataset of these cases at their newest versions",
-):  # fmt: skip
-    freeze_dialog(ws, query or "")
+    help="As a dataset of these cases at their newest versions", on_click=open_freeze_dialog,
+)  # fmt: skip
+freeze_dialog(ws, query or "")
 
 page = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1
 with ws.catalog.reading() as session:

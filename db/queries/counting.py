@@ -5,20 +5,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, Select, and_, cast, distinct, func, not_, select
+from sqlalchemy import BigInteger, and_, cast, distinct, func, not_, select
 from sqlalchemy.orm import Session, aliased
 
 from curation.class_states import BITS, STATES, unpack
 from curation.labels import CLASS_IDS, CLASS_NAMES, ORGAN_IDS
 from curation.query import Everything, Node
-from curation.status import Origin, Severity, Status
+from curation.status import Origin, Status
 from db.batches import batches
-from db.filters import asks_states_alone, asks_version, compile_filter
+from db.filters import asks_states_alone, asks_version, compile_filter, severe_versions
 from db.models import (
     Case,
     Decision,
     FindingRow,
-    FindingState,
     MaskVersion,
     Source,
     StateCount,
@@ -110,7 +109,7 @@ def overview(session: Session, query: str | Node | None = None, *, snapshot: Sna
     over = named() if snapshot == NEWEST and not asks_version(node) else frame(snapshot)
     # From the findings to their versions and not the other way round: most versions have none.
     flagged = session.scalars(
-        select_found(node, over, func.count()).where(over.version_id.in_(_severe_versions()))
+        select_found(node, over, func.count()).where(over.version_id.in_(severe_versions()))
     ).one()
 
     def of_these(chosen: Any) -> int:
@@ -152,14 +151,14 @@ def to_review(session: Session) -> ToReview:
     flagged = session.scalars(
         select(func.count())
         .select_from(over.tables)
-        .where(over.version_id.in_(_severe_versions()), without_pseudo)
+        .where(over.version_id.in_(severe_versions()), without_pseudo)
     ).one()
     done = _pseudo_but_accepted(session)
     flagged_again = 0
     for batch in batches(sorted(done)):
         flagged_again += session.scalars(
             select(func.count(distinct(FindingRow.version_id))).where(
-                FindingRow.version_id.in_(batch), FindingRow.version_id.in_(_severe_versions())
+                FindingRow.version_id.in_(batch), FindingRow.version_id.in_(severe_versions())
             )
         ).one()
     cases = int(tally.cases[any_pseudo].sum()) - len(done) + flagged_again + flagged
@@ -184,14 +183,6 @@ def _pseudo_but_accepted(session: Session) -> set[int]:
     }
     accepted = accepted_classes(session, sorted(pseudo))
     return {v for v, classes in pseudo.items() if classes and classes <= accepted.get(v, frozenset())}
-
-
-def _severe_versions() -> Select[int]:
-    """Versions with an open finding of severity warning or above: what `flagged` asks for."""
-    return select(FindingRow.version_id).where(
-        FindingRow.state == FindingState.OPEN,
-        FindingRow.severity.in_([Severity.WARNING, Severity.ERROR]),
-    )
 
 
 @dataclass(frozen=True, eq=False)
