@@ -6,6 +6,7 @@ import streamlit as st
 
 from curation.errors import UsageError
 from curation.query import QueryError
+from curation.query_grammar import MAX_LENGTH
 from dashboards.case_selection import MAX_PICKED, query_of
 from dashboards.components.as_of import as_of_box
 from dashboards.components.case_files_out import csv_file, parquet_file, rows_of_cases, rows_of_query
@@ -66,7 +67,7 @@ query = st.text_input(
     bind="query-params",
     on_change=to_first_page,
     placeholder="all cases; or for example: missing pancreas and has tumor",
-    max_chars=2000,
+    max_chars=MAX_LENGTH,
 )
 with moment:
     at, snapshot = as_of_box(ws)

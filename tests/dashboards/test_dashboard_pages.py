@@ -160,6 +160,7 @@ def test_nonsense_in_the_address_is_told_and_the_first_page_shown(visit, built, 
 def test_a_query_of_10000_characters_is_refused(visit, built):
     app = visit(built.root, "query", q="(" * 10_000)
     assert not app.exception
+    assert len(app.error) == 1
 
 
 def test_a_page_of_picked_cases_is_part_of_the_address(visit, built):
