@@ -73,14 +73,18 @@ def test_from_the_overview_by_a_query_to_a_picture_with_the_masks_colors(page, d
 
 def click_mark(page, chart: str, trace: int, mark: int) -> None:
     """Click a mark of a chart where it stands on the screen: `trace` and `mark` count from 0."""
-    page.wait_for_selector(f".st-key-{chart} .js-plotly-plot .plot")
+    page.wait_for_selector(f".st-key-{chart} .js-plotly-plot .main-svg", state="attached")
     page.locator(f".st-key-{chart}").scroll_into_view_if_needed()
+    # Charts are drawn again as they learn their width, and hear clicks only then.
+    page.wait_for_timeout(2000)
     where = page.evaluate(
         """([chart, trace, mark]) => {
             const plot = document.querySelector(`.st-key-${chart} .js-plotly-plot`);
             const data = plot._fullData[trace];
             const x = plot._fullLayout.xaxis, y = plot._fullLayout.yaxis, box = plot.getBoundingClientRect();
-            return [box.left + x._offset + x.d2p(data.x[mark]), box.top + y._offset + y.d2p(data.y[mark])];
+            // Of a bar that stands on the axis its middle.
+            const at = data.type === "bar" && data.orientation !== "h" ? data.y[mark] / 2 : data.y[mark];
+            return [box.left + x._offset + x.d2p(data.x[mark]), box.top + y._offset + y.d2p(at)];
         }""",
         [chart, trace, mark],
     )
@@ -95,12 +99,25 @@ def test_a_click_on_the_pancreas_cell_lands_on_its_query_and_a_case_is_one_click
     assert "Labels per case" in page.inner_text("body")
     click_mark(page, "sources", 1, 3)  # the fourth class of the label table, in the only source
     page.wait_for_url(re.compile(r"/query\?q=has"))
+    page.wait_for_selector("text=11 cases")
     settled(page)
     assert page.get_by_label("Which cases?").input_value() == 'has pancreas and source = "Phantom"'
-    page.wait_for_selector("text=11 cases")
     page.get_by_role("link", name="Phantom/PHANTOM_0001").click()
     page.wait_for_selector("h1:has-text('PHANTOM_0001')")
     settled(page)
+
+
+def test_a_bar_of_the_first_versions_opens_its_query_at_that_time(page, dashboard):
+    page.goto(dashboard)
+    settled(page)
+    click_mark(
+        page, "labels", 0, 1
+    )  # the cases with one label as ingested: the mark for 0 labels stands before it
+    page.wait_for_url(re.compile(r"/query\?q=labels"))
+    page.wait_for_selector("text=4 cases")
+    settled(page)
+    assert page.get_by_label("Which cases?").input_value() == "labels = 1"
+    assert re.search(r"at=as(%20|\+)ingested", page.url)
 
 
 def test_the_charts_numbers_are_links_that_the_keyboard_reaches(page, dashboard):
