@@ -9,6 +9,12 @@ from db import queries
 from db.queries import Snapshot
 
 KEY = "at"
+_HANDED_OVER = "at of the next page"
+
+
+def hand_over(name: str) -> None:
+    """Let the next page ask about this time: a page cannot put into its own address what its box is bound to."""
+    st.session_state[_HANDED_OVER] = name or None
 
 
 def as_of_box(ws: Workspace) -> tuple[str, Snapshot]:
@@ -19,6 +25,8 @@ def as_of_box(ws: Workspace) -> tuple[str, Snapshot]:
     """
     with ws.catalog.reading() as session:
         frozen = [version.address for version in queries.datasets(session)]
+    if _HANDED_OVER in st.session_state:
+        st.session_state[KEY] = st.session_state.pop(_HANDED_OVER)
     name = st.selectbox(
         "As of",
         [queries.INGESTED, *reversed(frozen)],

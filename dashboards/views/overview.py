@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboards import chart_queries, figures
 from dashboards.components import count_tables
-from dashboards.components.as_of import as_of_box
+from dashboards.components.as_of import as_of_box, hand_over
 from dashboards.components.markup import card, cards
 from dashboards.components.times import ago
 from dashboards.session import plain, workspace
@@ -49,8 +49,8 @@ def clickable(figure: object, key: str, alt: str) -> None:
     )
     query, panel, *_ = [*chart_queries.clicked(event), "", ""]
     if query:
-        when = first if panel == figures.BEFORE else at
-        st.switch_page("views/query.py", query_params={"q": query} | ({"at": when} if when else {}))
+        hand_over(first if panel == figures.BEFORE else at)
+        st.switch_page("views/query.py", query_params={"q": query})
 
 
 ws = workspace()
