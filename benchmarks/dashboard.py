@@ -167,7 +167,7 @@ def served(root: Path) -> Iterator[int]:
             child.wait(30)
 
 
-async def visitor(port: int, number: int, case: str) -> tuple[list[float], list[str]]:
+async def visitor(port: int, number: int, case: str, pause_s: float) -> tuple[list[float], list[str]]:
     """One person: opens pages over one websocket; gives each page's seconds and whatever went wrong."""
     from streamlit.proto.BackMsg_pb2 import BackMsg
     from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
@@ -180,7 +180,7 @@ async def visitor(port: int, number: int, case: str) -> tuple[list[float], list[
         f"ws://127.0.0.1:{port}/_stcore/stream", subprotocols=["streamlit"], max_size=None, open_timeout=30
     ) as line:  # type: ignore[list-item]
         for _ in range(VIEWS):
-            await asyncio.sleep(draw.uniform(0, 2 * PAUSE_S))
+            await asyncio.sleep(draw.uniform(0, 2 * pause_s))
             page, parameters, _ = draw.choice([p for p in PAGES if p[2][0] is not None])
             ask = BackMsg()
             ask.rerun_script.query_string = urlencode(
@@ -210,8 +210,8 @@ def time_visitors(root: Path, cases: int) -> None:
     case = some_case(root)
 
     async def all_of_them(port: int) -> list[tuple[list[float], list[str]]]:
-        await visitor(port, SESSIONS, case)  # the first one after the start is no measure
-        return await asyncio.gather(*(visitor(port, number, case) for number in range(SESSIONS)))
+        await visitor(port, SESSIONS, case, 0)  # the first one after the start is no measure
+        return await asyncio.gather(*(visitor(port, number, case, PAUSE_S) for number in range(SESSIONS)))
 
     with served(root) as port:
         start = time.perf_counter()
