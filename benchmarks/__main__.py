@@ -11,6 +11,7 @@ BENCHMARKS = {
     "datasets": "Freeze and export",
     "ingest": "Ingest of tiny masks, and bare catalog rows",
     "million": "A catalog of a million cases",
+    "dashboard": "The dashboard's pages, and 20 people at once",
     "student": "The student at the paper's size",
     "review": "The worklist of a review",
     "upkeep": "Verify, and ingest of what is known",

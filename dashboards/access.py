@@ -97,6 +97,15 @@ def require(role: AccessRole, deed: str) -> Person:
     )
 
 
+def refusal(role: AccessRole, deed: str) -> str | None:
+    """Why the person of this page may not do something, where they may not: for what is offered."""
+    try:
+        require(role, deed)
+    except AccessDeniedError as error:
+        return str(error)
+    return None
+
+
 def bench(role: AccessRole, deed: str) -> Workbench:
     """What a stage works with, in the name of the person of this page.
 

@@ -8,6 +8,7 @@ from plotly.subplots import make_subplots
 
 from curation.labels import CLASS_NAMES, CLASSES
 from curation.status import Origin, Status
+from dashboards import chart_queries
 from db.queries import EvaluationRow
 from pipelines import score_figures
 from pipelines.compare import Comparison
@@ -33,27 +34,37 @@ _PANELS = {_LOSS: True, _SCORE: False}
 _GRID = "rgba(125, 139, 146, 0.25)"
 
 
-def labels_per_case_figure(before: Mapping[int, int], after: Mapping[int, int]) -> go.Figure:
+# Which panel of `labels_per_case_figure` a bar stands in: carried behind the query, for a click.
+BEFORE, AFTER = "before", "after"
+
+
+def labels_per_case_figure(
+    before: Mapping[int, int], after: Mapping[int, int], *, now: str = "Now"
+) -> go.Figure:
     """The paper's Fig. 2 twice: cases by number of annotated classes, as ingested and as they are now.
 
     Args:
         before: Number of annotated classes to number of cases, in the first versions.
-        after: The same in the newest versions.
+        after: The same in the newest versions, or in those of another snapshot.
+        now: What the second panel is called.
 
     Returns:
         Two panels that share the axis of cases. Bars 1 to 13 always stand there; 0 (unlabeled) and 14
-        (all organs and tumor) where a case has so many.
+        (all organs and tumor) where a case has so many. Every bar carries the query that it stands for and
+        its panel.
     """
     bars = range(0 if 0 in {*before, *after} else 1, (14 if 14 in {*before, *after} else 13) + 1)
-    titles = (f"As ingested: {_cases(before)}", f"Now: {_cases(after)}")
+    titles = (f"As ingested: {_cases(before)}", f"{now}: {_cases(after)}")
     figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.04)
     highest = max([1, *before.values(), *after.values()])
-    for column, (counts, color) in enumerate(((before, NEUTRAL), (after, ACCENT)), 1):
+    panels = ((before, NEUTRAL, BEFORE), (after, ACCENT, AFTER))
+    for column, (counts, color, panel) in enumerate(panels, 1):
         heights = [counts.get(n, 0) for n in bars]
         figure.add_bar(
             x=list(bars),
             y=heights,
-            text=[str(n) if n else "" for n in heights],
+            customdata=[[chart_queries.of_labels(n), panel] for n in bars],
+            text=[f"{n:,}" if n else "" for n in heights],
             textposition="outside",
             cliponaxis=False,
             marker_color=color,
@@ -91,7 +102,9 @@ def status_figure(classes: ClassCounts) -> go.Figure:
     }  # fmt: skip
     for status, style in styles.items():
         counts = [classes[name][status] for name in CLASS_NAMES]
-        _add_stack(figure, STATUS_TITLES[status], counts, style, numbers="pattern" not in style)
+        asked = [chart_queries.of_class(name, status) for name in CLASS_NAMES]
+        title = STATUS_TITLES[status]
+        _add_stack(figure, title, counts, style, asked, numbers="pattern" not in style)
     return _stacked(figure)
 
 
@@ -103,13 +116,15 @@ def origin_figure(classes: ClassCounts) -> go.Figure:
         style = {"color": _class_colors(), "pattern": pattern, "line": _thin()}
         counts = [classes[name][origin] for name in CLASS_NAMES]
         # Numbers on a hatched bar cannot be read: these stand behind the stack.
-        _add_stack(figure, origin.value, counts, style, numbers=not shape)
+        asked = [chart_queries.of_class(name, origin) for name in CLASS_NAMES]
+        _add_stack(figure, origin.value, counts, style, asked, numbers=not shape)
     others = (Origin.PSEUDO, Origin.CORRECTED)
     figure.add_scatter(
         y=[c.title for c in CLASSES],
         x=[sum(classes[name][origin] for origin in Origin) for name in CLASS_NAMES],
         text=[
-            " ".join(f" +{classes[name][o]} {o}" for o in others if classes[name][o]) for name in CLASS_NAMES
+            " ".join(f" +{classes[name][o]:,} {o}" for o in others if classes[name][o])
+            for name in CLASS_NAMES
         ],
         mode="text",
         textposition="middle right",
@@ -140,14 +155,13 @@ def source_figure(coverage: Mapping[str, ClassCounts], *, dark: bool = False) ->
         row = [d / t if t else 0.0 for d, t in zip(drawn, total, strict=True)]
         shares.append(row)
         texts.append([f"{share:.0%}" for share in row])
-        hovers.append([f"{d} of {t} cases" for d, t in zip(drawn, total, strict=True)])
+        hovers.append([f"{d:,} of {t:,} cases" for d, t in zip(drawn, total, strict=True)])
     figure = go.Figure(
         go.Heatmap(
             x=[c.title for c in CLASSES],
             y=sources,
             z=shares,
-            customdata=hovers,
-            hovertemplate="%{y}: %{x} annotated in %{customdata}<extra></extra>",
+            hoverinfo="skip",
             colorscale=[[0, "rgba(125, 139, 146, 0.10)"], [1, "#1a7288"]],
             zmin=0,
             zmax=1,
@@ -157,6 +171,7 @@ def source_figure(coverage: Mapping[str, ClassCounts], *, dark: bool = False) ->
         )
     )
     # Over the cells and not in them: there Plotly would choose black or white by a color that shines through.
+    # Unseen squares over the cells are what is pointed at and clicked: Plotly selects no cell of a heat map.
     figure.add_scatter(
         x=[c.title for _ in sources for c in CLASSES],
         y=[source for source in sources for _ in CLASSES],
@@ -164,8 +179,14 @@ def source_figure(coverage: Mapping[str, ClassCounts], *, dark: bool = False) ->
         textfont={
             "color": ["#ffffff" if dark or share > 0.75 else "#1e292e" for row in shares for share in row]
         },
-        mode="text",
-        hoverinfo="skip",
+        mode="markers+text",
+        marker={"symbol": "square", "size": 30, "opacity": 0, "line": _thin()},
+        customdata=[
+            [chart_queries.of_source(name, source), hover]
+            for source, row in zip(sources, hovers, strict=True)
+            for name, hover in zip(CLASS_NAMES, row, strict=True)
+        ],
+        hovertemplate="%{y}: %{x} annotated in %{customdata[1]}<extra></extra>",
         showlegend=False,
     )
     figure.update_xaxes(tickangle=-35, showgrid=False, fixedrange=True)
@@ -236,16 +257,26 @@ def _thin() -> dict[str, Any]:
 
 
 def _add_stack(
-    figure: go.Figure, title: str, counts: Sequence[int], marker: dict[str, Any], *, numbers: bool = True
+    figure: go.Figure,
+    title: str,
+    counts: Sequence[int],
+    marker: dict[str, Any],
+    asked: Sequence[str],
+    *,
+    numbers: bool = True,
 ) -> None:
-    """One layer of a stack; a colorless twin in the legend, whose square would else be the liver's."""
+    """One layer of a stack; a colorless twin in the legend, whose square would else be the liver's.
+
+    `asked` are the queries that its bars stand for.
+    """
     figure.add_bar(
         y=[c.title for c in CLASSES],
         x=list(counts),
         name=title,
         orientation="h",
         marker=marker,
-        text=[str(n) if n and numbers else "" for n in counts],
+        customdata=[[query] for query in asked],
+        text=[f"{n:,}" if n and numbers else "" for n in counts],
         textposition="inside",
         insidetextanchor="middle",
         insidetextfont={"size": 11} if marker["color"] != FAINT else {"size": 11, "color": NEUTRAL},

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Executable, Integer, Select, Text, case, cast, func, select
 from sqlalchemy.orm import Session
 
-from curation.status import Origin, Status
+from curation.status import Origin, Severity, Status
 from curation.twins import Copy, Known
 from db.batches import batches
 from db.models import (
@@ -18,6 +18,7 @@ from db.models import (
     Case,
     DatasetVersion,
     FindingRow,
+    FindingState,
     Image,
     MaskVersion,
     Member,
@@ -242,6 +243,17 @@ def versions_with_findings(session: Session, checks: Collection[str]) -> list[in
             .distinct()
         )
     )
+
+
+def open_findings(session: Session, check: str) -> list[tuple[int, Severity, str]]:
+    """Open findings of a check in newest versions: version id, severity, message."""
+    rows = session.execute(
+        select(FindingRow.version_id, FindingRow.severity, FindingRow.message)
+        .join(Case, Case.newest_version_id == FindingRow.version_id)
+        .where(FindingRow.check == check, FindingRow.state == FindingState.OPEN)
+        .order_by(FindingRow.id)
+    )
+    return [(version_id, severity, message) for version_id, severity, message in rows]
 
 
 def _known(*columns: Any) -> Select[Any]:

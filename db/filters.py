@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, and_, exists, func, literal, not_, or_, select, true
+from sqlalchemy import ColumnElement, Double, Select, and_, exists, func, literal, not_, or_, select, true
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -41,9 +41,11 @@ from db.models import (
     NewestMeasure,
     Prediction,
     PredictionClass,
+    Retraction,
     Source,
     SourceRevision,
     Verdict,
+    VersionKind,
 )
 from db.snapshots import Frame, MeasuresOf
 from db.standing import class_is_accepted, class_is_stale
@@ -55,7 +57,7 @@ Condition = ColumnElement[bool]
 # table takes a millisecond and a query may have 200 conditions; each stands in an EXISTS of its own.
 _annotation, _said, _any_prediction = aliased(Annotation), aliased(PredictionClass), aliased(Prediction)
 _version, _revision, _finding = aliased(MaskVersion), aliased(SourceRevision), aliased(FindingRow)
-_measured, _source = aliased(NewestMeasure), aliased(Source)
+_measured, _source, _retraction = aliased(NewestMeasure), aliased(Source), aliased(Retraction)
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
@@ -384,11 +386,39 @@ def is_stale(frame: Frame) -> Condition:
     return exists().where(a.version_id == frame.version_id, class_is_stale(a))
 
 
+def _flagged(frame: Frame) -> Condition:
+    """As `is_flagged`, from the findings to their versions: a count of a million cases looks at those alone."""
+    return frame.version_id.in_(severe_versions())
+
+
+def severe_versions() -> Select[int]:
+    """Versions with an open finding of severity warning or above."""
+    f = _finding
+    return select(f.version_id).where(
+        f.state == FindingState.OPEN, f.severity.in_([Severity.WARNING, Severity.ERROR])
+    )
+
+
+def _stale(frame: Frame) -> Condition:
+    """As `is_stale`, which looks at every class, asked only where there can be a reason.
+
+    That is in cases that one model predicted more than once or that were ingested more than once; and, as soon
+    as anything was retracted, in all.
+    """
+    p, again = _any_prediction, _version
+    predicted_again = select(p.case_id).group_by(p.case_id, p.model_id).having(func.count() > 1)
+    ingested_again = select(again.case_id).where(again.number > 1, again.kind == VersionKind.INGESTED)
+    something_retracted = exists().where(_retraction.id.is_not(None))
+    return and_(
+        or_(something_retracted, Case.id.in_(predicted_again), Case.id.in_(ingested_again)), is_stale(frame)
+    )
+
+
 _FLAGS: dict[str, Callable[[Frame], Condition]] = {
     "complete": is_complete,
     "strong": is_strong,
     "weak": is_weak,
     "unlabeled": is_unlabeled,
-    "flagged": is_flagged,
-    "stale": is_stale,
+    "flagged": _flagged,
+    "stale": _stale,
 }

@@ -17,7 +17,13 @@ class Newest:
 
 @dataclass(frozen=True)
 class First:
-    """Version 1 of every case: as it was ingested, before any complement."""
+    """Version 1 of every case: as it was ingested, before any complement.
+
+    Of the members of one frozen dataset alone, or of what had been ingested until a moment (aware), where given.
+    """
+
+    of_dataset: int | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,19 @@ class AsOf:
 Snapshot = Newest | First | OfDataset | AsOf
 NEWEST = Newest()
 FIRST = First()
+
+
+def first_of(snapshot: Snapshot) -> First:
+    """The first versions of the cases that a snapshot has."""
+    match snapshot:
+        case OfDataset(dataset_version_id):
+            return First(of_dataset=dataset_version_id)
+        case AsOf(time):
+            return First(until=time)
+        case First():
+            return snapshot
+        case Newest():
+            return FIRST
 
 
 class MeasuresOf(Enum):
@@ -77,10 +96,16 @@ def frame(snapshot: Snapshot) -> Frame:
     match snapshot:
         case Newest():
             tables = joined.join(MaskVersion.__table__, MaskVersion.id == Case.newest_version_id)
-        case First():
-            tables = joined.join(
-                MaskVersion.__table__, (MaskVersion.case_id == Case.id) & (MaskVersion.number == 1)
-            )
+        case First(of_dataset, until):
+            if of_dataset is not None:
+                joined = joined.join(
+                    Member.__table__,
+                    (Member.case_id == Case.id) & (Member.dataset_version_id == of_dataset),
+                )
+            first = (MaskVersion.case_id == Case.id) & (MaskVersion.number == 1)
+            if until is not None:
+                first &= MaskVersion.created_at <= until
+            tables = joined.join(MaskVersion.__table__, first)
         case OfDataset(dataset_version_id):
             tables = joined.join(
                 Member.__table__,

@@ -53,6 +53,24 @@ class Frozen:
     left_out: dict[str, int]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a freeze would fix.
+
+    Attributes:
+        request: As asked, its query spelled out and with the licences in it.
+        asked: The query spelled out, without the licences.
+        cases: The members to be, in order of address; `members` likewise, with their side of the split.
+        left_out: Reason to number of cases.
+    """
+
+    request: FreezeRequest
+    asked: str
+    cases: list[Candidate]
+    members: list[MemberValues]
+    left_out: dict[str, int]
+
+
 def freeze(bench: Workbench, request: FreezeRequest) -> Frozen:
     """Fix the newest versions of the queried cases as a new version of a dataset.
 
@@ -63,34 +81,10 @@ def freeze(bench: Workbench, request: FreezeRequest) -> Frozen:
     Raises:
         UsageError: The query finds no case to train on, or the split cannot be made.
     """
-    _check(request)
-    left_out: dict[str, int] = defaultdict(int)
-    typed = request.query
-    with bench.catalog.reading() as session:
-        # Frozen is what was asked, whatever @NAME stands for later.
-        asked = replace(request, query=spelled_out(session, typed))
-        request = replace(asked, query=licensed(asked))
-        cases = freezing.candidates(session, request.query)
-        if request.query != asked.query:
-            left_out |= _unlicensed(
-                freezing.licences(session, asked.query), freezing.licences(session, request.query)
-            )
-    kept = []
-    for case in cases:
-        if case.role is Role.TEST and not request.include_test:
-            left_out["test cases"] += 1
-        elif not case.states.annotated:
-            left_out["cases with no annotated class"] += 1
-        else:
-            kept.append(case)
-    if not kept:
-        raise UsageError(
-            f"'{request.query}' finds {len(cases)} cases and none to freeze"
-            + "".join(f"; {n} {reason} left out" for reason, n in left_out.items())
-        )
-    members = split(kept, request)
+    planned = plan(bench, request)
+    typed, request, members = request.query, planned.request, planned.members
     digest = hashlib.sha256()
-    for line in manifest_lines(kept, members, request):
+    for line in manifest_lines(planned.cases, members, request):
         digest.update(line.encode())
     with bench.catalog.writing() as session:
         number = writes.freeze_dataset(
@@ -110,15 +104,48 @@ def freeze(bench: Workbench, request: FreezeRequest) -> Frozen:
             session, author=bench.author, action="dataset freeze", subject=f"{request.name}@{number}",
             parameters={
                 "query": request.query, "manifest_hash": digest.hexdigest(),
-                **({"typed": typed} if asked.query != typed else {}),
+                **({"typed": typed} if planned.asked != typed else {}),
             },
             program_version=bench.program_version,
         )  # fmt: skip
     val = sum(member.split is Split.VAL for member in members)
     return Frozen(
         f"{request.name}@{number}", request.query, digest.hexdigest(), len(members), len(members) - val, val,
-        dict(left_out),
+        planned.left_out,
     )  # fmt: skip
+
+
+def plan(bench: Workbench, request: FreezeRequest) -> Plan:
+    """Work out what `freeze` would fix now, without fixing it.
+
+    Raises:
+        UsageError: As `freeze` does.
+    """
+    _check(request)
+    left_out: dict[str, int] = defaultdict(int)
+    with bench.catalog.reading() as session:
+        # Frozen is what was asked, whatever @NAME stands for later.
+        asked = replace(request, query=spelled_out(session, request.query))
+        request = replace(asked, query=licensed(asked))
+        cases = freezing.candidates(session, request.query)
+        if request.query != asked.query:
+            left_out |= _unlicensed(
+                freezing.licences(session, asked.query), freezing.licences(session, request.query)
+            )
+    kept = []
+    for case in cases:
+        if case.role is Role.TEST and not request.include_test:
+            left_out["test cases"] += 1
+        elif not case.states.annotated:
+            left_out["cases with no annotated class"] += 1
+        else:
+            kept.append(case)
+    if not kept:
+        raise UsageError(
+            f"'{request.query}' finds {len(cases)} cases and none to freeze"
+            + "".join(f"; {n} {reason} left out" for reason, n in left_out.items())
+        )
+    return Plan(request, asked.query, kept, split(kept, request), dict(left_out))
 
 
 def _check(request: FreezeRequest) -> None:

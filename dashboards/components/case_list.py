@@ -1,6 +1,7 @@
 """A list of cases as a page shows it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from html import escape
 
 from dashboards.components.markup import Html, case_link, joined, squares, table, tag
 from dashboards.components.times import stamp
@@ -19,14 +20,30 @@ COLUMNS = (
 )
 
 
-def case_table(rows: Iterable[CaseRow], within: Callable[[int], dict[str, str]] | None = None) -> Html:
+def case_table(
+    rows: Iterable[CaseRow],
+    *,
+    within: Callable[[int], dict[str, str]] | None = None,
+    picked: Collection[int] | None = None,
+    versions: bool = False,
+) -> Html:
     """One row per case, with a link to its page and a square per class.
 
-    `within` gives of a row's number (from 0) what its link says of the list that it stands in.
+    Args:
+        rows: The cases.
+        within: Gives of a row's number (from 0) what its link says of the list that it stands in.
+        picked: Ids of those with a tick in their box; None for a list without boxes.
+        versions: The links name the rows' versions, where these are not the newest.
     """
     cells = (
         (
-            case_link(row.address, within=within(number) if within else None),
+            *(() if picked is None else (_box(row, row.id in picked),)),
+            case_link(
+                row.address,
+                row.version if versions else None,
+                row.address,
+                within(number) if within else None,
+            ),
             squares(row.classes),
             row.labels,
             row.version,
@@ -38,7 +55,17 @@ def case_table(rows: Iterable[CaseRow], within: Callable[[int], dict[str, str]] 
         )
         for number, row in enumerate(rows)
     )
-    return table(COLUMNS, cells, numeric=(2, 3, 5, 6), label="Cases")
+    if picked is None:
+        return table(COLUMNS, cells, numeric=(2, 3, 5, 6), label="Cases")
+    return table(("", *COLUMNS), cells, numeric=(3, 4, 6, 7), label="Cases")
+
+
+def _box(row: CaseRow, ticked: bool) -> Html:
+    # `components.picking` hears of a change.
+    return Html(
+        f'<input type="checkbox" class="ml-pick" data-case="{row.id}" '
+        f'aria-label="{escape("Pick " + row.address)}"{" checked" if ticked else ""}>'
+    )
 
 
 def _tags(row: CaseRow) -> list[Html]:

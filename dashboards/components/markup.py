@@ -100,6 +100,11 @@ def cut(text: str) -> Html:
     return Html(f'<span class="cut" title="{escape(text)}">{escape(text)}</span>')
 
 
+def code(text: str) -> Html:
+    """Text in the letters of a program's: a query, a command."""
+    return Html(f'<code class="ml-code">{escape(text)}</code>')
+
+
 def tag(text: str, kind: str = "") -> Html:
     """A word in a frame; `kind` colors it: done, running, failed, interrupted, refused, warning, error."""
     return Html(f'<span class="ml-tag {escape(kind)}">{escape(text)}</span>')
@@ -115,12 +120,18 @@ def case_link(
     return Html(f'<a href="{href}" target="_self">{escape(text or address)}</a>')
 
 
-def query_link(query: str, text: str | None = None) -> Html:
-    """A link to what a query finds."""
-    return Html(f'<a href="query?q={quote(query, safe="")}" target="_self">{escape(text or query)}</a>')
+def query_href(query: str, at: str = "") -> str:
+    """The address of what a query finds; `at` names a snapshot (`db.queries.snapshot_named`), empty for now."""
+    moment = f"&at={quote(at, safe='')}" if at else ""
+    return escape(f"query?q={quote(query, safe='')}{moment}")
 
 
-def card(label: str, value: object, note: str = "", query: str | None = None) -> Html:
+def query_link(query: str, text: str | None = None, at: str = "") -> Html:
+    """A link to what a query finds, now or in another snapshot."""
+    return Html(f'<a href="{query_href(query, at)}" target="_self">{escape(text or query)}</a>')
+
+
+def card(label: str, value: object, note: str = "", query: str | None = None, at: str = "") -> Html:
     """A number with its name; with a query, the whole card is a link to what it finds."""
     inner = (
         f'<div class="ml-label">{escape(label)}</div><div class="ml-value">{markup(value)}</div>'
@@ -128,7 +139,7 @@ def card(label: str, value: object, note: str = "", query: str | None = None) ->
     )
     if query is None:
         return Html(f'<div class="ml-card">{inner}</div>')
-    return Html(f'<a class="ml-card" href="query?q={quote(query, safe="")}" target="_self">{inner}</a>')
+    return Html(f'<a class="ml-card" href="{query_href(query, at)}" target="_self">{inner}</a>')
 
 
 def cards(content: Iterable[Html]) -> Html:

@@ -4,7 +4,16 @@ Answers are plain values that outlive the session.
 """
 
 from db.datasets import DatasetVersionRow, MemberRow, dataset_version, datasets, members
-from db.queries.counting import COUNTED, Census, Overview, census, coverage_by_source, overview
+from db.queries.counting import (
+    COUNTED,
+    Census,
+    Overview,
+    ToReview,
+    census,
+    coverage_by_source,
+    overview,
+    to_review,
+)
 from db.queries.logbook import (
     EventRow,
     LogRow,
@@ -33,6 +42,8 @@ from db.queries.membership import (
     member_page,
     trained_on,
 )
+from db.queries.moments import INGESTED, NOW, ingested, snapshot_named
+from db.queries.paging import ORDERS
 from db.queries.revisions import RevisionRow, revisions
 from db.queries.scored import (
     CaseCost,
@@ -56,7 +67,6 @@ from db.queries.scoring import (
     scores,
 )
 from db.queries.selection import (
-    ORDERS,
     AmbiguousCaseError,
     CaseRef,
     CaseRow,
@@ -65,6 +75,8 @@ from db.queries.selection import (
     case_ids,
     case_refs,
     cases,
+    cases_of,
+    cases_one_by_one,
     count,
     resolve,
 )
@@ -93,12 +105,14 @@ from db.saved_queries import (
     saved_query,
     spelled_out,
 )
-from db.snapshots import FIRST, NEWEST, AsOf, First, Newest, OfDataset, Snapshot
+from db.snapshots import FIRST, NEWEST, AsOf, First, Newest, OfDataset, Snapshot, first_of
 
 __all__ = [
     "COUNTED",
     "FIRST",
+    "INGESTED",
     "NEWEST",
+    "NOW",
     "ORDERS",
     "AmbiguousCaseError",
     "AnnotationRow",
@@ -138,6 +152,7 @@ __all__ = [
     "Snapshot",
     "SourceRow",
     "StoredFinding",
+    "ToReview",
     "UnknownCaseError",
     "UnknownModelError",
     "UnknownSavedQueryError",
@@ -149,6 +164,8 @@ __all__ = [
     "case_page",
     "case_refs",
     "cases",
+    "cases_of",
+    "cases_one_by_one",
     "census",
     "costs",
     "count",
@@ -160,8 +177,10 @@ __all__ = [
     "events",
     "exports_of",
     "findings",
+    "first_of",
     "history",
     "image_paths",
+    "ingested",
     "known_model",
     "log",
     "member_counts",
@@ -184,8 +203,10 @@ __all__ = [
     "scored_sets",
     "scores",
     "scores_stamp",
+    "snapshot_named",
     "sources",
     "spelled_out",
+    "to_review",
     "trained_on",
     "version_detail",
     "worst_scores",

@@ -5,17 +5,29 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, cast, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import BigInteger, and_, cast, distinct, func, not_, select
+from sqlalchemy.orm import Session, aliased
 
-from curation.class_states import BITS, STATES
+from curation.class_states import BITS, STATES, unpack
 from curation.labels import CLASS_IDS, CLASS_NAMES, ORGAN_IDS
-from curation.query import Node
+from curation.query import Everything, Node
 from curation.status import Origin, Status
-from db.filters import asks_states_alone, compile_filter, is_flagged
-from db.models import Source, StateCount
+from db.batches import batches
+from db.filters import asks_states_alone, asks_version, compile_filter, severe_versions
+from db.models import (
+    Case,
+    Decision,
+    FindingRow,
+    MaskVersion,
+    Source,
+    StateCount,
+    Verdict,
+)
+from db.queries.tallies import select_found
 from db.saved_queries import resolved
-from db.snapshots import NEWEST, Snapshot, counted, frame
+from db.snapshots import FIRST, NEWEST, Snapshot, counted, frame, named
+from db.standing import accepted_classes
+from db.state_bits import some_are
 
 # How a class can stand in a case; what `census --json` prints per class.
 _FIRST_ORIGIN = STATES.index(Origin.ORIGINAL)  # a class that stands there or further on is drawn
@@ -94,9 +106,10 @@ def overview(session: Session, query: str | Node | None = None, *, snapshot: Sna
     drawn = np.any([standing >= _FIRST_ORIGIN for standing in organs], axis=0)
     strong = complete & ~pseudo & drawn
     labels = sum((standing >= _FIRST_ORIGIN).astype(np.int64) for standing in standings)
-    over = frame(snapshot)
+    over = named() if snapshot == NEWEST and not asks_version(node) else frame(snapshot)
+    # From the findings to their versions and not the other way round: most versions have none.
     flagged = session.scalars(
-        select(func.count()).select_from(over.tables).where(is_flagged(over), compile_filter(node, over))
+        select_found(node, over, func.count()).where(over.version_id.in_(severe_versions()))
     ).one()
 
     def of_these(chosen: Any) -> int:
@@ -112,6 +125,64 @@ def overview(session: Session, query: str | Node | None = None, *, snapshot: Sna
         sources=session.scalars(select(func.count()).select_from(Source)).one(),
         labels=int((labels * tally.cases).sum()),
     )
+
+
+@dataclass(frozen=True)
+class ToReview:
+    """How many cases want eyes: an open finding (warning or error), or a pseudo label that nobody accepted.
+
+    `query` finds these very cases.
+    """
+
+    cases: int
+    query: str
+
+
+def to_review(session: Session) -> ToReview:
+    """Count the cases, at their newest versions, that a reviewer has not done with."""
+    tally = _tally(session, None, NEWEST)
+    pseudo_of = {
+        name: int(tally.cases[standing == STATES.index(Origin.PSEUDO)].sum())
+        for name, standing in zip(CLASS_NAMES, tally.standings(), strict=True)
+    }
+    any_pseudo = np.any([s == STATES.index(Origin.PSEUDO) for s in tally.standings()], axis=0)
+    over = named()
+    without_pseudo = not_(some_are(over.states, Origin.PSEUDO, CLASS_IDS))
+    flagged = session.scalars(
+        select(func.count())
+        .select_from(over.tables)
+        .where(over.version_id.in_(severe_versions()), without_pseudo)
+    ).one()
+    done = _pseudo_but_accepted(session)
+    flagged_again = 0
+    for batch in batches(sorted(done)):
+        flagged_again += session.scalars(
+            select(func.count(distinct(FindingRow.version_id))).where(
+                FindingRow.version_id.in_(batch), FindingRow.version_id.in_(severe_versions())
+            )
+        ).one()
+    cases = int(tally.cases[any_pseudo].sum()) - len(done) + flagged_again + flagged
+    if not done:
+        return ToReview(cases, "flagged or pseudo any class")
+    doubts = (f"pseudo {name} and not accepted {name}" for name, n in pseudo_of.items() if n)
+    return ToReview(cases, " or ".join(("flagged", *doubts)))
+
+
+def _pseudo_but_accepted(session: Session) -> set[int]:
+    """Newest versions with pseudo labels, all of which a person accepted."""
+    decided = select(Decision.case_id).where(Decision.verdict == Verdict.ACCEPTED).distinct()
+    rows = session.execute(
+        select(Case.newest_version_id, Case.states).where(
+            Case.id.in_(decided), Case.newest_version_id.is_not(None)
+        )
+    )
+    pseudo = {
+        version_id: {c for c in CLASS_IDS if unpack(states or 0).of(c) is Origin.PSEUDO}
+        for version_id, states in rows
+        if version_id is not None
+    }
+    accepted = accepted_classes(session, sorted(pseudo))
+    return {v for v, classes in pseudo.items() if classes and classes <= accepted.get(v, frozenset())}
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +205,8 @@ class _Tally:
 def _tally(session: Session, query: str | Node | None, snapshot: Snapshot) -> _Tally:
     """Count the cases that a query finds. Of the newest versions most is counted in the catalog already."""
     node = resolved(session, query)
+    if snapshot == FIRST and isinstance(node, Everything):
+        return _first_tally(session)
     ready = snapshot == NEWEST and asks_states_alone(node)
     over = counted() if ready else frame(snapshot)
     many = func.sum(StateCount.cases) if ready else func.count()
@@ -145,6 +218,36 @@ def _tally(session: Session, query: str | Node | None, snapshot: Snapshot) -> _T
     ).all()
     source_ids, states, cases = np.array(rows, np.int64).reshape(-1, 3).T
     return _Tally(source_ids, states, cases)
+
+
+def _first_tally(session: Session) -> _Tally:
+    """The first versions of all cases: those of the newest, less what changed since and plus what it was before."""
+    now = _tally(session, None, NEWEST)
+    case, first, second = Case.__table__, aliased(MaskVersion), aliased(MaskVersion)
+    rows = session.execute(
+        select(case.c.source_id, case.c.states, first.states, func.count())
+        .select_from(case)
+        .join(second, and_(second.case_id == case.c.id, second.number == 2))
+        .join(first, and_(first.case_id == case.c.id, first.number == 1))
+        .where(case.c.newest_version_id.is_not(None), case.c.states != first.states)
+        .group_by(case.c.source_id, case.c.states, first.states)
+    ).all()
+    source_ids, after, before, cases = np.array(rows, np.int64).reshape(-1, 4).T
+    return _summed(
+        _Tally(
+            np.concatenate([now.source_ids, source_ids, source_ids]),
+            np.concatenate([now.states, after, before]),
+            np.concatenate([now.cases, -cases, cases]),
+        )
+    )
+
+
+def _summed(tally: _Tally) -> _Tally:
+    """The same with one row per source and states, and none without cases."""
+    key, place = np.unique(np.stack([tally.source_ids, tally.states]), axis=1, return_inverse=True)
+    cases = np.zeros(key.shape[1], np.int64)
+    np.add.at(cases, place.ravel(), tally.cases)
+    return _Tally(key[0], key[1], cases).keep(cases > 0)
 
 
 def _counted(tally: _Tally) -> dict[str, dict[str, int]]:

@@ -1,17 +1,31 @@
-"""One page of cases in order of address, out of a million, without looking at those before or after it."""
+"""One page of cases out of a million: their ids alone, in order of address without a look at those before or after."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, collate, select
 from sqlalchemy.orm import Session
 
-from curation.query import Node
+from curation.labels import CLASS_IDS, ORGAN_IDS
+from curation.query import And, Field, Node
 from db.batches import IDS_PER_STATEMENT, batches
 from db.filters import asks_states_alone, asks_version, class_measured
-from db.models import Case, Source, StateCount
+from db.models import Case, MaskVersion, Role, Source, StateCount
 from db.queries.tallies import count_by_source, few_measured, select_found
-from db.snapshots import NEWEST, Frame, counted, frame, named
+from db.snapshots import NEWEST, Frame, Snapshot, counted, frame, named
+from db.state_bits import drawn_classes
+
+# What a page of cases can be sorted by.
+ORDERS = ("case", "patient", "role", "version", "labels", "organs", "slices", "spacing", "changed")
+# Of these there are few values, ascending as a column of them would be, and the counts of class states know them.
+_FEW_VALUES: dict[str, Sequence[int | str]] = {
+    "labels": range(len(CLASS_IDS) + 1),
+    "organs": range(len(ORGAN_IDS) + 1),
+    "role": sorted(role.value for role in Role),
+}
+# These stand in the case's own row, so that the version's is not looked at.
+_OF_CASE = {"case", "patient", "role", "labels", "organs"}
 
 # Of so many cases of a source all are looked up and sorted; for more of them the index of names is walked.
 _FEW = 5000
@@ -24,6 +38,84 @@ def by_address(session: Session) -> tuple[ColumnElement[str], ColumnElement[str]
 
 
 def page_ids(
+    session: Session,
+    node: Node,
+    limit: int,
+    offset: int = 0,
+    *,
+    order: str = "case",
+    descending: bool = False,
+    snapshot: Snapshot = NEWEST,
+) -> list[int]:
+    """Ids of one page of cases; equals in order of address.
+
+    Within the page they have their order, but for order "case", whose pages come in no order of their own.
+
+    Args:
+        session: A reading session.
+        node: Which cases; from `db.saved_queries.resolved`.
+        limit: At most so many.
+        offset: Leave out so many before.
+        order: One of `ORDERS`.
+        descending: The greatest first.
+        snapshot: Which version of each case.
+    """
+    if snapshot == NEWEST and order == "case":
+        return _by_address(session, node, limit, offset, descending=descending)
+    if snapshot == NEWEST and order in _FEW_VALUES and asks_states_alone(node):
+        return _value_by_value(session, node, limit, offset, order, descending=descending)
+    bare = snapshot == NEWEST and order in _OF_CASE and not asks_version(node)
+    asked = named() if bare else frame(snapshot)
+    key = order_key(order, asked) or by_address(session)
+    ordered = select_found(node, asked, Case.id).order_by(
+        *(column.desc() if descending else column for column in key),
+        *(() if order in {"case", "changed"} else by_address(session)),
+    )
+    return list(session.scalars(ordered.limit(limit).offset(offset or None)))
+
+
+def order_key(order: str, asked: Frame) -> tuple[Any, ...]:
+    """The columns that an order sorts by before the address; none for the order of address itself.
+
+    Raises:
+        ValueError: It is none of `ORDERS`.
+    """
+    if order not in ORDERS:
+        raise ValueError(f"cannot order cases by '{order}', only by {', '.join(ORDERS)}")
+    columns: dict[str, tuple[Any, ...]] = {
+        "case": (),
+        "patient": (Case.patient,),
+        "role": (Case.role,),
+        "version": (MaskVersion.number,),
+        "labels": (drawn_classes(asked.states, CLASS_IDS),),
+        "organs": (drawn_classes(asked.states, ORGAN_IDS),),
+        "slices": (MaskVersion.shape_z,),
+        "spacing": (MaskVersion.spacing_z,),
+        # No two have both, so the address decides nothing; as one index has them, the page is read from its end.
+        "changed": (MaskVersion.created_at, MaskVersion.id),
+    }
+    return columns[order]
+
+
+def _value_by_value(
+    session: Session, node: Node, limit: int, offset: int, order: str, *, descending: bool
+) -> list[int]:
+    """A page in the order of what has few values: counts say on which of them it lies."""
+    found: list[int] = []
+    values = _FEW_VALUES[order]
+    for value in reversed(values) if descending else values:
+        if len(found) == limit:
+            break
+        of_value = And((node, Field(order, "=", value)))
+        cases = sum(count_by_source(session, of_value).values())
+        if cases > offset:
+            ids = _by_address(session, of_value, limit - len(found), offset)
+            found += _in_order(session, ids)
+        offset = max(0, offset - cases)
+    return found
+
+
+def _by_address(
     session: Session, node: Node, limit: int, offset: int = 0, *, descending: bool = False
 ) -> list[int]:
     """Ids of one page of the newest versions in order of address, in no order of their own.
@@ -65,7 +157,7 @@ def page_ids(
     return found
 
 
-def _in_order(session: Session, case_ids: Sequence[int], *, descending: bool) -> list[int]:
+def _in_order(session: Session, case_ids: Sequence[int], *, descending: bool = False) -> list[int]:
     """Cases in order of address."""
     rows: list[tuple[str, str, int]] = []
     for batch in batches(case_ids):

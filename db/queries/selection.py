@@ -1,11 +1,13 @@
 """From an address or a query to cases: resolving, counting, listing page by page."""
 
 import difflib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
@@ -15,17 +17,13 @@ from curation.labels import BY_ID, CLASS_IDS, ORGAN_IDS
 from curation.query import Everything, Node
 from curation.status import Origin, Status
 from db import purged
-from db.batches import IDS_PER_STATEMENT
+from db.batches import IDS_PER_STATEMENT, batches
 from db.filters import asks_states_alone, asks_version, class_measured, is_flagged, is_stale
 from db.models import Case, MaskVersion, Role, Source, Tombstone, VersionKind
-from db.queries.paging import by_address, page_ids
+from db.queries.paging import by_address, order_key, page_ids
 from db.queries.tallies import count_by_source, count_measured, select_found
 from db.saved_queries import resolved
 from db.snapshots import NEWEST, Frame, Snapshot, frame, named
-from db.state_bits import drawn_classes
-
-# What a page of cases can be sorted by.
-ORDERS = ("case", "patient", "role", "version", "labels", "organs", "slices", "spacing", "changed")
 
 
 class UnknownCaseError(UsageError):
@@ -235,12 +233,12 @@ def cases(
         QueryError: The query cannot be read.
     """
     node = resolved(session, query)
-    if limit is not None and limit <= IDS_PER_STATEMENT and snapshot == NEWEST and order == "case":
-        page = page_ids(session, node, limit, offset, descending=descending)
-        rows = session.execute(_newest_rows(), {"ids": page}).all() if page else []
-        return sorted(map(_case_row, rows), key=lambda row: (row.source, row.name), reverse=descending)
+    if limit is not None and limit <= IDS_PER_STATEMENT:
+        # First which ones, then what is shown of them: sorting carries nothing but ids.
+        page = page_ids(session, node, limit, offset, order=order, descending=descending, snapshot=snapshot)
+        return cases_of(session, page, snapshot=snapshot, sort=order == "case", descending=descending)
     asked = frame(snapshot)
-    key = _order_key(order, asked) or by_address(session)
+    key = order_key(order, asked) or by_address(session)
     statement = (
         _rows(node, asked)
         .order_by(*(column.desc() if descending else column for column in key), *by_address(session))
@@ -248,6 +246,62 @@ def cases(
         .offset(offset or None)
     )
     return [_case_row(row) for row in session.execute(statement)]
+
+
+def cases_of(
+    session: Session,
+    case_ids: Sequence[int],
+    *,
+    snapshot: Snapshot = NEWEST,
+    sort: bool = False,
+    descending: bool = False,
+) -> list[CaseRow]:
+    """Some cases by their ids, in the order of these or of address; those that a snapshot has not are left out."""
+    statement = (
+        _newest_rows()
+        if snapshot == NEWEST
+        else _rows(Everything(), frame(snapshot)).where(Case.id.in_(bindparam("ids", expanding=True)))
+    )
+    found = {
+        row.id: _case_row(row)
+        for batch in batches(case_ids)
+        for row in session.execute(statement, {"ids": batch})
+    }
+    if sort:
+        return sorted(found.values(), key=lambda row: (row.source, row.name), reverse=descending)
+    return [found[case_id] for case_id in case_ids if case_id in found]
+
+
+def cases_one_by_one(
+    session: Session,
+    query: str | Node = "",
+    *,
+    order: str = "case",
+    descending: bool = False,
+    snapshot: Snapshot = NEWEST,
+) -> Iterator[CaseRow]:
+    """All cases that `cases` gives, in its order, with only so many in memory at a time as one statement takes.
+
+    Args:
+        session: A reading session; it must outlive the iteration.
+        query: As for `cases`, likewise the others.
+        order: One of `ORDERS`.
+        descending: The greatest first.
+        snapshot: Which version of each case.
+
+    Raises:
+        QueryError: The query cannot be read.
+    """
+    node, asked = resolved(session, query), frame(snapshot)
+    key = order_key(order, asked) or by_address(session)
+    statement = select_found(node, asked, Case.id).order_by(
+        *(column.desc() if descending else column for column in key), *by_address(session)
+    )
+    # Numbers alone are in memory at once, and all of them before the first row is looked up.
+    ids = np.fromiter(session.scalars(statement.execution_options(yield_per=10_000)), np.int64)
+    for begin in range(0, len(ids), IDS_PER_STATEMENT):
+        batch = ids[begin : begin + IDS_PER_STATEMENT].tolist()
+        yield from cases_of(session, batch, snapshot=snapshot)
 
 
 # Built once: aliasing the tables of what is stale takes longer than a page of rows.
@@ -277,23 +331,6 @@ def _rows(node: Node, asked: Frame) -> Select[Any]:
         is_flagged(asked).label("flagged"),
         is_stale(asked).label("stale"),
     )
-
-
-def _order_key(order: str, asked: Frame) -> tuple[Any, ...]:
-    if order not in ORDERS:
-        raise ValueError(f"cannot order cases by '{order}', only by {', '.join(ORDERS)}")
-    columns: dict[str, tuple[Any, ...]] = {
-        "case": (),
-        "patient": (Case.patient,),
-        "role": (Case.role,),
-        "version": (MaskVersion.number,),
-        "labels": (drawn_classes(asked.states, CLASS_IDS),),
-        "organs": (drawn_classes(asked.states, ORGAN_IDS),),
-        "slices": (MaskVersion.shape_z,),
-        "spacing": (MaskVersion.spacing_z,),
-        "changed": (MaskVersion.created_at, asked.version_id),
-    }
-    return columns[order]
 
 
 def _case_row(row: Any) -> CaseRow:

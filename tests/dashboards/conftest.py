@@ -20,9 +20,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def visit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
     """Run a page of a workspace's dashboard: ``visit(root, "query", q="strong")``."""
 
-    def run(root: Path, page: str = "overview", **params: str) -> AppTest:
+    def run(root: Path, page: str = "overview", /, **params: str) -> AppTest:
         monkeypatch.setenv("MASKLEDGER_WORKSPACE", str(root))
-        app = AppTest.from_file(str(HOME), default_timeout=60).run()
+        # Like a link: the page is the session's first, and its address is there before any box of it.
+        app = AppTest.from_file(str(HOME), default_timeout=60)
         app.switch_page(f"views/{page}.py")
         for name, value in params.items():
             app.query_params[name] = value

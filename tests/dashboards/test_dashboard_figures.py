@@ -3,7 +3,7 @@
 import pytest
 
 from curation.labels import BY_NAME, CLASS_NAMES
-from dashboards import figures
+from dashboards import chart_queries, figures
 from db.queries import COUNTED, EvaluationRow
 
 LIVER = BY_NAME["liver"]
@@ -80,9 +80,43 @@ def test_the_heat_map_shows_the_share_of_a_sources_cases():
     figure = figures.source_figure({"A": counts(annotated=3, missing=1), "B": counts(missing=4)})
     heat = figure.data[0]
     assert heat.z[0][0] == pytest.approx(0.75)
-    assert heat.customdata[0][0] == "3 of 4 cases"
+    # What is pointed at and clicked are squares over the cells, source by source.
+    cells = figure.data[1]
+    assert (cells.x[0], cells.y[0], cells.text[0]) == ("Liver", "A", "75%")
+    assert list(cells.customdata[0]) == ['has liver and source = "A"', "3 of 4 cases"]
     assert heat.z[1][0] == 0
     assert list(heat.y) == ["A", "B"]
+
+
+def test_every_bar_carries_the_query_that_it_stands_for():
+    (before, after) = figures.labels_per_case_figure({1: 2}, {13: 2}).data
+    assert list(before.customdata[0]) == ["labels = 1", figures.BEFORE]
+    assert list(after.customdata[-1]) == ["labels = 13", figures.AFTER]
+    layers = [t for t in figures.status_figure(counts()).data if t.x[0] is not None]
+    assert [t.customdata[3][0] for t in layers] == [
+        "has pancreas",
+        "absent pancreas",
+        "out_of_field pancreas",
+        "missing pancreas",
+    ]
+    layers = [t for t in figures.origin_figure(counts()).data if t.type == "bar" and t.x[0] is not None]
+    assert [t.customdata[13][0] for t in layers] == ["original tumor", "pseudo tumor", "corrected tumor"]
+
+
+@pytest.mark.parametrize(
+    ("event", "carried"),
+    [
+        (None, []),
+        ({}, []),
+        ({"selection": {"points": []}}, []),
+        ({"selection": {"points": [{"x": 1}]}}, []),
+        ({"selection": {"points": [{"customdata": ["labels = 1", "before"]}]}}, ["labels = 1", "before"]),
+        ({"selection": {"points": [{"customdata": "flagged"}]}}, ["flagged"]),
+        ({"selection": {"points": [{"customdata": [{"not": "text"}]}]}}, []),
+    ],
+)
+def test_a_click_gives_what_its_mark_carries_and_nothing_else(event, carried):
+    assert chart_queries.clicked(event) == carried
 
 
 def evaluation(model: str, class_name: str, dsc: float, nsd: float) -> EvaluationRow:

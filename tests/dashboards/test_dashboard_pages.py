@@ -9,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from app.workspace import create_workspace, open_workspace
 from dashboards.slices import Plane
+from db import queries
 from db.engine import for_writing, open_engine
 from db.retractions import model_subject
 from pipelines.retract import retract
@@ -99,6 +100,127 @@ def test_a_wrong_word_is_pointed_at(visit, built):
     assert "did you mean 'pancreas'?" in app.error[0].value
     assert app.code[0].value == "missing pancraes\n        ^"
     assert not app.exception
+
+
+def test_the_overview_of_a_datasets_versions_counts_its_members_alone(visit, built):
+    # strong@1 was frozen before the complement: the 2 strong cases, with all 13 or 14 classes drawn.
+    page = html_of(visit(built.root, at="strong@1"))
+    assert '<div class="ml-label">Cases</div><div class="ml-value">2</div>' in page
+    assert 'href="query?q=strong&amp;at=strong%401"' in page
+    assert "To review" not in page  # which is of now
+
+
+def test_the_overview_of_the_first_versions_is_before_any_complement(visit, built):
+    page = html_of(visit(built.root, at="as ingested"))
+    # Before: 4 strong cases, those for testing among them; no other was complete.
+    assert '<div class="ml-label">Complete</div><div class="ml-value">4</div>' in page
+
+
+@pytest.mark.parametrize("page", ["overview", "query"])
+@pytest.mark.parametrize("at", ["yesterday", "2026-99-99", "nobody@1", "<script>", "as ingested of"])
+def test_a_nonsense_point_in_time_is_a_sentence(visit, built, page, at):
+    app = visit(built.root, page, at=at)
+    assert not app.exception
+    assert len(app.error) == 1
+    assert "<script>" not in html_of(app)
+
+
+def test_a_time_before_the_first_ingest_has_no_cases(visit, built):
+    assert "There is no case as of" in visit(built.root, at="2001-01-01").info[0].value
+    assert "No case is so" in visit(built.root, "query", at="2001-01-01").info[0].value
+
+
+def test_a_query_is_asked_of_the_versions_of_a_time(visit, built):
+    app = visit(built.root, "query", q="pseudo any organ", at="as ingested")
+    assert "No case is so" in app.info[0].value
+    app = visit(built.root, "query", q="missing any organ", at="as ingested")
+    # All 11 for training but the two strong ones. Their links name the version.
+    assert [m.value for m in app.markdown] == ["**9** cases"]
+    assert "PHANTOM_0000%401" in html_of(app)
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({"sort": "volume"}, "cannot be sorted by"),
+        ({"page": "-3"}, "There is no page"),
+        ({"page": "99999999999999999999"}, "There is no page"),
+        ({"page": "two"}, "There is no page"),
+        ({"sel": "1-999999999"}, "more than 1000 cases"),
+        ({"sel": "DROP TABLE"}, "cannot be read"),
+    ],
+)
+def test_nonsense_in_the_address_is_told_and_the_first_page_shown(visit, built, params, says):
+    app = visit(built.root, "query", **params)
+    assert not app.exception
+    assert not app.error
+    assert says in app.warning[0].value
+    assert "PHANTOM_0000" in html_of(app)
+
+
+def test_a_query_of_10000_characters_is_refused(visit, built):
+    app = visit(built.root, "query", q="(" * 10_000)
+    assert not app.exception
+    assert len(app.error) == 1
+
+
+def test_a_page_of_picked_cases_is_part_of_the_address(visit, built):
+    app = visit(built.root, "query", q="role = test")
+    app.button(key="pick page").click().run()
+    assert app.query_params["sel"]
+    assert "2 picked" in [c.value for c in app.caption]
+    assert html_of(app).count(" checked>") == 2
+    app.button(key="ask picked").click().run()
+    assert app.text_input(key="q").value.count('case = "Phantom/') == 2
+    app.button(key="pick none").click().run()
+    assert "sel" not in app.query_params
+
+
+def test_rows_of_the_builder_become_the_query(visit, built):
+    app = visit(built.root, "query")
+    app.selectbox(key="builder word a class 0").set_value("missing").run()
+    app.selectbox(key="builder subject 0").set_value("pancreas").run()
+    app.button(key="builder add").click().run()
+    app.selectbox(key="builder kind 1").set_value("a measure").run()
+    app.number_input(key="builder number 1").set_value(800.0).run()
+    app.button(key="builder use").click().run()
+    assert app.text_input(key="q").value == "missing pancreas and volume(liver) > 800"
+    assert not app.error
+
+
+def test_a_query_is_saved_used_and_forgotten(visit, built, tmp_path):
+    root = tmp_path / "saved"
+    shutil.copytree(built.root, root)
+    app = visit(root, "query", q="missing pancreas")
+    app.text_input(key="save name").set_value("todo")
+    app.text_input(key="save message").set_value("for <b>Monday</b>")
+    app.button(key="FormSubmitter:save query-Save").click().run()
+    assert "for \\<b\\>Monday" in "".join(c.value for c in app.caption)
+    app.button(key="ask @todo").click().run()
+    assert app.text_input(key="q").value == "@todo"
+    assert [m.value for m in app.markdown] == ["**2** cases"]
+    app.button(key="delete @todo").click().run()
+    assert "unknown saved query '@todo'" in app.error[0].value.replace("\\", "")
+
+
+def test_a_freeze_is_checked_for_leaks_before_it_can_be_done(visit, built, tmp_path):
+    root = tmp_path / "frozen"
+    shutil.copytree(built.root, root)
+    app = visit(root, "query", q="role = train")
+    app.button(key="freeze").click().run()
+    app.text_input(key="freeze name").set_value("mine").run()
+    app.segmented_control(key="freeze split").set_value("folds").run()
+    assert "freeze do" not in {b.key for b in app.button}
+    app.button(key="freeze check").click().run()
+    # PHANTOM_TUMOR's image is that of PHANTOM_0001, and nobody said that they are one patient.
+    assert "fold 1: Phantom/PHANTOM_TUMOR; fold 3: Phantom/PHANTOM_0001" in html_of(app)
+    assert app.button(key="freeze do").disabled
+    app.checkbox(key="freeze willing").set_value(True).run()
+    app.button(key="freeze do").click().run()
+    assert not app.exception
+    assert "mine@1" in html_of(app)
+    with open_workspace(root) as ws, ws.catalog.reading() as session:
+        assert queries.dataset_version(session, "mine@1").members == 10
 
 
 def test_a_query_that_finds_nothing_says_so(visit, built):

@@ -8,6 +8,7 @@ import sys
 import urllib.request
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from browsing import CHECKOUT, free_port, start, stop
 from dashboard_workspace import HOSTILE_NAME
@@ -70,6 +71,111 @@ def test_from_the_overview_by_a_query_to_a_picture_with_the_masks_colors(page, d
     assert shown.std() > 20  # neither blank nor black
     assert pixels_of(shown, "tumor") > 10
     assert pixels_of(shown, "pancreas") == 0
+
+
+def click_mark(page, chart: str, trace: int, mark: int) -> None:
+    """Click a mark of a chart where it stands on the screen: `trace` and `mark` count from 0."""
+    page.wait_for_selector(f".st-key-{chart} .js-plotly-plot .main-svg", state="attached")
+    page.locator(f".st-key-{chart}").scroll_into_view_if_needed()
+    # Charts are drawn again as they learn their width, and hear clicks only then.
+    page.wait_for_timeout(2000)
+    where = page.evaluate(
+        """([chart, trace, mark]) => {
+            const plot = document.querySelector(`.st-key-${chart} .js-plotly-plot`);
+            const data = plot._fullData[trace];
+            const x = plot._fullLayout.xaxis, y = plot._fullLayout.yaxis, box = plot.getBoundingClientRect();
+            // Of a bar that stands on the axis its middle.
+            const at = data.type === "bar" && data.orientation !== "h" ? data.y[mark] / 2 : data.y[mark];
+            return [box.left + x._offset + x.d2p(data.x[mark]), box.top + y._offset + y.d2p(at)];
+        }""",
+        [chart, trace, mark],
+    )
+    page.mouse.move(where[0] - 2, where[1])
+    page.wait_for_timeout(300)
+    page.mouse.click(*where)
+
+
+def test_a_click_on_the_pancreas_cell_lands_on_its_query_and_a_case_is_one_click_further(page, dashboard):
+    page.goto(dashboard)
+    settled(page)
+    assert "Labels per case" in page.inner_text("body")
+    click_mark(page, "sources", 1, 3)  # the fourth class of the label table, in the only source
+    page.wait_for_url(re.compile(r"/query\?q=has"))
+    page.wait_for_selector("text=11 cases")
+    settled(page)
+    assert page.get_by_label("Which cases?").input_value() == 'has pancreas and source = "Phantom"'
+    page.get_by_role("link", name="Phantom/PHANTOM_0001").click()
+    page.wait_for_selector("h1:has-text('PHANTOM_0001')")
+    settled(page)
+
+
+def test_a_bar_of_the_first_versions_opens_its_query_at_that_time(page, dashboard):
+    page.goto(dashboard)
+    settled(page)
+    click_mark(
+        page, "labels", 0, 1
+    )  # the cases with one label as ingested: the mark for 0 labels stands before it
+    page.wait_for_url(re.compile(r"/query\?q=labels"))
+    page.wait_for_selector("text=4 cases")
+    settled(page)
+    assert page.get_by_label("Which cases?").input_value() == "labels = 1"
+    assert re.search(r"at=as(%20|\+)ingested", page.url)
+
+
+def test_the_charts_numbers_are_links_that_the_keyboard_reaches(page, dashboard):
+    page.goto(dashboard)
+    settled(page)
+    tables = page.locator("summary", has_text="The same numbers as tables")
+    tables.focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("tab", name="Classes").click()
+    link = page.get_by_label("Cases per class by status and origin").locator("a").first
+    link.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/query\?q=has(%20|\+)liver"))
+    settled(page)
+
+
+def test_picked_cases_survive_a_refresh_and_other_pages_of_the_list(page, dashboard):
+    page.goto(f"{dashboard}/query?q=pseudo%20any%20organ")
+    settled(page)
+    page.get_by_label("Pick Phantom/PHANTOM_0001").check()
+    page.wait_for_selector("text=1 picked")
+    page.get_by_label("Pick Phantom/PHANTOM_0003").check()
+    page.wait_for_selector("text=2 picked")
+    assert "sel=" in page.url
+    page.reload()
+    page.wait_for_selector("text=2 picked")
+    assert page.get_by_label("Pick Phantom/PHANTOM_0001").is_checked()
+    assert not page.get_by_label("Pick Phantom/PHANTOM_0002").is_checked()
+    page.get_by_role("button", name="Ask for these").click()
+    page.wait_for_selector("text=2 cases")
+    settled(page)
+    page.get_by_label("Pick Phantom/PHANTOM_0001").uncheck()
+    page.wait_for_selector("text=1 picked")
+
+
+def test_what_was_found_is_downloaded_as_parquet(page, dashboard, tmp_path):
+    page.goto(f"{dashboard}/query?q=pseudo%20any%20organ")
+    settled(page)
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Parquet").click()
+    waiting.value.save_as(tmp_path / "cases.parquet")
+    table = pq.read_table(tmp_path / "cases.parquet")
+    assert table["case"].to_pylist()[0] == "Phantom/PHANTOM_0000"
+    assert set(table["role"].to_pylist()) == {"train"}
+
+
+def test_a_query_is_built_without_knowing_the_language(page, dashboard):
+    page.goto(f"{dashboard}/query")
+    settled(page)
+    page.locator("summary", has_text="Build a query").click()
+    page.get_by_role("combobox", name=re.compile("What")).click()
+    page.get_by_role("option", name="missing").click()
+    page.wait_for_selector("code:has-text('missing liver')")
+    page.get_by_role("button", name="Ask this").click()
+    page.wait_for_url(re.compile(r"q=missing(%20|\+)liver"))
+    settled(page)
 
 
 def test_a_class_can_be_switched_off(page, dashboard):
