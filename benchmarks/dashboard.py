@@ -31,7 +31,7 @@ from db.engine import open_engine
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 HOME = CHECKOUT / "dashboards" / "home.py"
-REPEATS, SESSIONS, VIEWS, PAUSE_S = 3, 20, 8, 2.0
+REPEATS, SESSIONS, VIEWS, PAUSE_S = 3, 20, 4, 8.0
 LOWEST = sum(1 << BITS * (c - 1) for c in CLASS_IDS)
 # The bits of a class that a model drew: 4, of which the lower two are not set.
 PSEUDO = f"((states >> 2) & (~(states >> 1)) & (~states) & {LOWEST})"
