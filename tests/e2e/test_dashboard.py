@@ -116,9 +116,11 @@ def test_a_bar_of_the_first_versions_opens_its_query_at_that_time(page, dashboar
         page, "labels", 0, 1
     )  # the cases with one label as ingested: the mark for 0 labels stands before it
     page.wait_for_url(re.compile(r"/query\?q=labels"))
+    page.wait_for_function(
+        "() => document.querySelector('[aria-label=\"Which cases?\"]')?.value === 'labels = 1'"
+    )
     page.wait_for_selector("text=4 cases")
     settled(page)
-    assert page.get_by_label("Which cases?").input_value() == "labels = 1"
     assert re.search(r"at=as(%20|\+)ingested", page.url)
 
 
@@ -170,8 +172,11 @@ def test_a_query_is_built_without_knowing_the_language(page, dashboard):
     page.goto(f"{dashboard}/query")
     settled(page)
     page.locator("summary", has_text="Build a query").click()
-    page.get_by_role("combobox", name=re.compile("What")).click()
-    page.get_by_role("option", name="missing").click()
+    # By keyboard: a list that opens while the page is drawn anew is another one when the mouse gets there.
+    what = page.get_by_role("combobox", name=re.compile("What"))
+    what.click()
+    page.keyboard.type("missing")
+    page.keyboard.press("Enter")
     page.wait_for_selector("code:has-text('missing liver')")
     page.get_by_role("button", name="Ask this").click()
     page.wait_for_url(re.compile(r"q=missing(%20|\+)liver"))
@@ -185,7 +190,7 @@ def test_a_class_can_be_switched_off(page, dashboard):
     assert pixels_of(picture(page), "liver") > 50
     assert pixels_of(picture(page), "pancreas") > 20
     before = page.locator(PICTURE).evaluate("e => e.src")
-    page.get_by_role("button", name="Liver", exact=True).nth(-1).click()
+    page.locator("[class*='st-key-classes']").get_by_role("button", name="Liver", exact=True).click()
     wait_for_another_picture(page, before)
     assert pixels_of(picture(page), "liver") == 0
     assert pixels_of(picture(page), "pancreas") > 20
