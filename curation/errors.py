@@ -26,8 +26,11 @@ class GridError(CurationError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, or is called. Of weights that do not fit torch lists every one, a line each."""
-    return str(error).partition("\n")[0].rstrip(":") or type(error).__name__
+    """What an error of a library or a database says, in one line, or is called.
+
+    Of weights that do not fit torch lists every one, a line each.
+    """
+    return str(error).strip().partition("\n")[0].rstrip(":") or type(error).__name__
 
 
 def kind_and_first_line(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.settings import Environment
 from app.workspace import Workspace, open_workspace
-from curation.errors import CurationError, UsageError
+from curation.errors import CurationError, UsageError, first_line
 
 # What a user or the world can cause; anything else is a defect of ours, and Streamlit logs it.
 TOLD = (CurationError, SQLAlchemyError)
@@ -50,7 +50,7 @@ def sentence(error: Exception) -> str:
     """What went wrong, and what to do, of an error of TOLD."""
     if isinstance(error, CurationError):
         return str(error)
-    found = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+    found = first_line(getattr(error, "orig", None) or error)
     return f"The catalog's database gave no answer ({found}); check that it runs, then try again."
 
 

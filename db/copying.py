@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from curation.errors import CurationError, UsageError
+from curation.errors import CurationError, UsageError, first_line
 from db.catalog import Catalog
 from db.engine import is_about_the_database, open_engine
 from db.models import Base, NewestMeasure, StateCount
@@ -143,7 +143,7 @@ def _execute(target: Connection, statement: Any, values: list[dict[str, Any]], w
     except DBAPIError as error:
         if is_about_the_database(error):
             raise
-        found = str(error.orig).strip().split("\n")[0]
+        found = first_line(error.orig or error)
         raise CopyError(
             f"{what}: a row cannot be kept there ({found}); nothing was copied: correct the row first"
         ) from error

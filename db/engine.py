@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
-from curation.errors import CurationError, UsageError
+from curation.errors import CurationError, UsageError, first_line
 
 # How long a writer waits for the one before it; a batch of an ingest commits within a second.
 BUSY_TIMEOUT_S = 60.0
@@ -91,7 +91,7 @@ def for_reading(engine: Engine) -> Engine:
 def explain(error: DBAPIError, engine: Engine) -> DatabaseUnreachableError:
     """Turn a driver's error about the database as a whole into one that says what to do."""
     where = engine.url.render_as_string(hide_password=True)
-    found = str(error.orig).strip().split("\n")[0]
+    found = first_line(error.orig or error)
     # psycopg's errors carry PostgreSQL's code of five signs; sqlite3's, and failures to connect, carry none.
     state = getattr(error.orig, "sqlstate", None)
     if state in {"40P01", "40001"}:  # deadlock detected, could not serialize

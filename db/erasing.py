@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from curation.errors import CurationError
+from curation.errors import CurationError, first_line
 from db.models import Base
 
 # A table of this kind holds texts; it is written anew. The others hold numbers that say nothing by themselves.
@@ -41,7 +41,7 @@ def erase_traces(engine: Engine) -> None:
         else:
             _rewrite_postgresql(engine)
     except (sqlite3.Error, DBAPIError) as error:
-        found = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        found = first_line(getattr(error, "orig", None) or error)
         raise TracesRemainError(
             f"{engine.url.render_as_string(hide_password=True)}: what was purged is out of every table, but the "
             f"database's files could not be written anew ({found}); close dashboards and other commands, "

@@ -27,6 +27,7 @@ from curation.twins import Copy, duplicate_images, duplicate_masks, grouped, pat
 from curation.unusual_volume import DrawnVolumes, unusual_volumes
 from curation.volumes import decode_mask
 from db import cohort, writes
+from db.batches import batches
 from db.cohort import DrawnClass, StoredMask
 from db.store import Store
 from pipelines.runs import Booking, Outcome, Workbench, map_cases, run
@@ -244,8 +245,7 @@ def _file(booking: Booking, found: Found, before: Sequence[int]) -> None:
     """Make the catalog's findings those that were found."""
     versions = sorted({*found, *before})
     changed: dict[int, int] = {}
-    for begin in range(0, len(versions), _VERSIONS_PER_WRITE):
-        batch = versions[begin : begin + _VERSIONS_PER_WRITE]
+    for batch in batches(versions, _VERSIONS_PER_WRITE):
         booking.add(partial(_refile, batch, found, changed))
     booking.flush()
     if sum(changed.values()):

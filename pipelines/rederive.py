@@ -13,6 +13,7 @@ from curation.mappings import LabelMapping
 from curation.protocol import OUTSIDE_PROTOCOL
 from curation.status import Evidence, Origin, Status
 from db import case_files, ingest_state, purged, standing, writes
+from db.batches import batches
 from db.ingest_state import REDERIVE, KnownCase, KnownRevision
 from db.models import VersionKind
 from db.store import StoreUnwritableError
@@ -281,8 +282,7 @@ class _Work:
         """What the workers have to know of each case as it stands now."""
         names = list(self.cases)
         nothing: frozenset[int] = frozenset()
-        for begin in range(0, len(names), BATCH):
-            batch = names[begin : begin + BATCH]
+        for batch in batches(names, BATCH):
             versions = [v for name in batch if (v := self.cases[name].newest_version_id) is not None]
             with self.bench.catalog.reading() as session:
                 stand = case_files.case_files(session, versions)

@@ -13,6 +13,7 @@ from curation.rle import RunLengths, overlay
 from curation.status import Evidence, Status
 from curation.volumes import decode_mask, encode_and_hash
 from db import case_files, queries, standing, writes
+from db.batches import batches
 from db.case_files import CaseFile
 from db.descent import Descent, LabelledVersion, descent, said_before, source_masks
 from db.models import VersionKind
@@ -203,8 +204,7 @@ def _book(
 
 
 def _jobs(bench: Workbench, wanted: Consequences, versions: list[int]) -> Iterator[_Job]:
-    for begin in range(0, len(versions), BATCH):
-        batch = versions[begin : begin + BATCH]
+    for batch in batches(versions, BATCH):
         with bench.catalog.reading() as session:
             cases = case_files.case_files(session, batch)
             before = said_before(session, batch)

@@ -12,6 +12,7 @@ from curation.probability import STEPS
 from curation.rle import overlay
 from curation.volumes import decode_and_hash, decode_mask
 from db import soundness, stored_files
+from db.batches import batches
 from db.store import Store, StoredFileError, is_hash
 from db.stored_files import Claim, Contents, StoredFile
 from pipelines.runs import Workbench, map_cases
@@ -104,8 +105,7 @@ def _jobs(bench: Workbench, files: list[StoredFile], deep: bool) -> Iterator[_Jo
     if not deep:
         yield from (_Job(file, bench.store) for file in files)
         return
-    for at in range(0, len(files), _FILES_AT_ONCE):
-        some = files[at : at + _FILES_AT_ONCE]
+    for some in batches(files, _FILES_AT_ONCE):
         with bench.catalog.reading() as session:
             said = stored_files.contents(session, [claim for file in some for claim in file.claims])
         for file in some:
