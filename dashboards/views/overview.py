@@ -36,7 +36,7 @@ def number_cards(numbers: Overview, last_run: RunRow | None, review: ToReview | 
         )
     shown.append(card("Labels", f"{numbers.labels:,}", f"{numbers.labels / numbers.cases:.1f} per case"))
     if review is not None:
-        run = "none yet" if last_run is None else f"{last_run.stage}"
+        run = "none yet" if last_run is None else last_run.stage
         note = "" if last_run is None else f"{last_run.state}, {ago(last_run.started_at)}"
         shown.append(card("Last run", run, note))
     return cards(shown)
