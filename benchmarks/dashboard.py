@@ -64,6 +64,8 @@ PAGES: tuple[tuple[str, dict[str, str], tuple[float | None, float | None]], ...]
     ("query", {"at": "2026-01-15"}, (None, None)),
     ("case", {"case": "Source03/{case}"}, (0.5, 0.5)),
 )
+# The catalogs' cases have no files. Of this alone a page may complain; it begins the sentence and has no Markdown sign.
+NO_FILES = "No image is known for Source03/"
 
 
 def make(root: Path, cases: int) -> None:
@@ -137,8 +139,10 @@ def time_pages(root: Path, cases: int) -> None:
                     app.query_params[name] = value.format(case=case)
                 app.run()
                 assert not app.exception, app.exception
-                # The catalog's cases have no files, which their pages say.
-                assert page == "case" or not app.error, app.error[0].value
+                wrong = [error.value for error in app.error if not error.value.startswith(NO_FILES)]
+                assert not wrong, wrong
+                # A page that ended early has not got that far: the last of a case's are its tabs.
+                assert page != "case" or app.tabs, "the case was not shown"
         target = targets[cases > 100_000]
         said = "" if target is None else f"{target:.1f}"
         shown = page + ("?" + unquote(urlencode(parameters)) if parameters and page != "case" else "")
@@ -196,8 +200,10 @@ async def visitor(port: int, number: int, case: str, pause_s: float) -> tuple[li
                     element = told.delta.new_element
                     if element.WhichOneof("type") == "exception":
                         wrong.append(f"{page}: {element.exception.message}")
-                    is_alert = element.WhichOneof("type") == "alert" and page != "case"
-                    if is_alert and element.alert.format == element.alert.ERROR:
+                    is_error = (
+                        element.WhichOneof("type") == "alert" and element.alert.format == element.alert.ERROR
+                    )
+                    if is_error and not element.alert.body.startswith(NO_FILES):
                         wrong.append(f"{page}: {element.alert.body}")
                 if kind == "script_finished":
                     break
@@ -225,8 +231,8 @@ def time_visitors(root: Path, cases: int) -> None:
         f" median {statistics.median(took):.2f} s, p95 {p95:.2f} s, longest {took[-1]:.2f} s, {len(wrong)} errors",
         flush=True,
     )
-    for problem in wrong[:5]:
-        print(problem)
+    if wrong:
+        raise SystemExit("\n".join(wrong[:5]))
 
 
 def main() -> None:

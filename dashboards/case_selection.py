@@ -9,6 +9,7 @@ from curation.query_grammar import MAX_CONDITIONS
 
 # More are better said by a query; an address of so many single ids still fits every browser and server.
 MAX_PICKED = 1000
+_UNREADABLE = "the selection in the address cannot be read; it is left out, pick the cases again"
 _TEXT = re.compile(r"\d{1,15}(-\d{1,15})?(\.\d{1,15}(-\d{1,15})?)*", re.ASCII)
 
 
@@ -32,11 +33,13 @@ def read_picked(text: str) -> list[int]:
     if not text:
         return []
     if not _TEXT.fullmatch(text):
-        raise UsageError("the selection in the address cannot be read; it is left out, pick the cases again")
+        raise UsageError(_UNREADABLE)
     picked: set[int] = set()
     for part in text.split("."):
         first, _, last = part.partition("-")
         low, high = int(first), int(last or first)
+        if high < low:
+            raise UsageError(_UNREADABLE)
         if high - low >= MAX_PICKED or len(picked) + high - low >= MAX_PICKED:
             raise UsageError(
                 f"the selection in the address names more than {MAX_PICKED} cases; it is left out, "

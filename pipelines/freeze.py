@@ -70,6 +70,11 @@ class Plan:
     members: list[MemberValues]
     left_out: dict[str, int]
 
+    @property
+    def val(self) -> int:
+        """How many members are for validation."""
+        return sum(member.split is Split.VAL for member in self.members)
+
 
 def freeze(bench: Workbench, request: FreezeRequest) -> Frozen:
     """Fix the newest versions of the queried cases as a new version of a dataset.
@@ -108,7 +113,7 @@ def freeze(bench: Workbench, request: FreezeRequest) -> Frozen:
             },
             program_version=bench.program_version,
         )  # fmt: skip
-    val = sum(member.split is Split.VAL for member in members)
+    val = planned.val
     return Frozen(
         f"{request.name}@{number}", request.query, digest.hexdigest(), len(members), len(members) - val, val,
         planned.left_out,

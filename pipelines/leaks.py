@@ -35,9 +35,8 @@ def leaks(bench: Workbench, plan: Plan) -> list[Leak]:
     side_of = {
         case.case_id: _side(case, member) for case, member in zip(plan.cases, plan.members, strict=True)
     }
-    members = {case.case_id: case for case in plan.cases}
     with bench.catalog.reading() as session:
-        tests = [c for c in freezing.candidates(session, "role = test") if c.case_id not in members]
+        tests = [c for c in freezing.candidates(session, "role = test") if c.case_id not in side_of]
         images = cohort.same_images(session)
         turned = cohort.open_findings(session, DUPLICATE_MASK)
     sides = side_of | {case.case_id: TEST for case in tests}

@@ -9,16 +9,14 @@ from dashboards.components.markup import Html, markup, query_link, square, table
 from dashboards.figures import STATUS_TITLES, ClassCounts
 
 
-def labels_table(
-    before: Mapping[int, int], after: Mapping[int, int], *, first: str, at: str, now: str
-) -> Html:
+def labels_table(before: Mapping[int, int], after: Mapping[int, int], *, first: str, at: str) -> Html:
     """Cases by number of annotated classes; `first` and `at` name the snapshots of the two columns."""
     rows = [
         (number, *(_linked(counts.get(number, 0), chart_queries.of_labels(number), when)
                    for counts, when in ((before, first), (after, at))))
         for number in sorted({*before, *after})
     ]  # fmt: skip
-    columns = ("Annotated classes", "Cases as ingested", f"Cases {now.lower()}")
+    columns = ("Annotated classes", "Cases as ingested", f"Cases {at or 'now'}")
     return table(columns, rows, numeric=(0, 1, 2), label="Cases by number of annotated classes", compact=True)
 
 

@@ -1,16 +1,13 @@
 """Freeze what a query finds as a training set: how it is split, what would leak, and only then the freeze."""
 
-from urllib.parse import quote
-
 import streamlit as st
 
 from app.settings import AccessRole
 from app.workspace import Workspace
-from curation.errors import CurationError
 from curation.status import Origin
 from dashboards import access
-from dashboards.components.markup import Html, code, markup, table
-from dashboards.session import plain
+from dashboards.components.markup import Html, code, link, table
+from dashboards.session import plain, problems_told
 from pipelines.freeze import ALL_ORIGINS, FreezeRequest, freeze, plan
 from pipelines.leaks import Leak, leaks
 
@@ -48,21 +45,19 @@ def _dialog(ws: Workspace, query: str) -> None:
     request = _asked(query)
     if st.button("Check", key="freeze check", icon=":material/fact_check:", disabled=not request.name):
         st.session_state.pop(_CHECKED, None)
-        try:
-            planned = plan(ws.bench(jobs=1), request)
-            st.session_state[_CHECKED] = (request, planned, leaks(ws.bench(jobs=1), planned))
-        except CurationError as error:
-            st.error(plain(str(error)), icon=":material/error:")
+        with problems_told():
+            bench = ws.bench(jobs=1)
+            planned = plan(bench, request)
+            st.session_state[_CHECKED] = (request, planned, leaks(bench, planned))
     checked = st.session_state.get(_CHECKED)
     if checked is None or checked[0] != request:
         st.caption("Check first: it counts the members and looks for leaks. Nothing is written by it.")
         return
     _, planned, found = checked
-    val = sum(member.split.value == "val" for member in planned.members)
     side = (
         f"{request.folds} folds"
         if request.folds
-        else f"{len(planned.members) - val:,} train, {val:,} validation"
+        else f"{len(planned.members) - planned.val:,} train, {planned.val:,} validation"
     )
     left_out = "".join(f"; {n:,} {reason} left out" for reason, n in planned.left_out.items())
     st.markdown(f"**{len(planned.members):,} members**: {side}{plain(left_out)}")
@@ -81,17 +76,14 @@ def _dialog(ws: Workspace, query: str) -> None:
             "No patient, mask or image stands on two sides of the split, or among the test cases, too."
         )
     if st.button("Freeze", key="freeze do", type="primary", disabled=not willing):
-        try:
+        with problems_told():
             frozen = freeze(access.bench(AccessRole.ADMIN, _DEED), request)
-        except CurationError as error:
-            st.error(plain(str(error)), icon=":material/error:")
-            return
-        st.session_state.pop(_CHECKED, None)
-        address = quote(frozen.address, safe="")
-        st.html(Html(
-            f'<p>Frozen as <a href="datasets?dataset={address}" target="_self">{markup(frozen.address)}</a>: '
-            f"{frozen.members:,} members, manifest <code>{frozen.manifest_hash[:12]}</code>.</p>"
-        ))  # fmt: skip
+            st.session_state.pop(_CHECKED, None)
+            dataset = link("datasets", frozen.address, dataset=frozen.address)
+            st.html(Html(
+                f"<p>Frozen as {dataset}: {frozen.members:,} members, "
+                f"manifest <code>{frozen.manifest_hash[:12]}</code>.</p>"
+            ))  # fmt: skip
 
 
 def _asked(query: str) -> FreezeRequest:

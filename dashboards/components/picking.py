@@ -46,10 +46,10 @@ def listen_to_ticks() -> None:
 
 def _ticked() -> None:
     said = (st.session_state.get(_KEY) or {}).get("picked") or {}
-    pick(after_ticks(read_or_none(), said.get("shown"), said.get("ticked")))
+    pick(after_ticks(_read_or_none(), said.get("shown"), said.get("ticked")))
 
 
-def read_or_none() -> list[int]:
+def _read_or_none() -> list[int]:
     """The picked cases, none where the address cannot be read."""
     try:
         return read_picked(st.query_params.get(PARAM, ""))

@@ -58,12 +58,12 @@ def _row(place: int, number: int, saved: Sequence[str]) -> Row | None:
         Kind.SAVED: tuple(f"@{name}" for name in saved),
     }[kind]  # fmt: skip
     word = word_box.selectbox("What", words, key=key(f"word {kind}"), format_func=_spoken)
-    subject, op, value = "", "=", 0.0
+    subject, op = "", "="
+    answer: float | str = 0.0
     if kind is Kind.CLASS:
         subject = subject_box.selectbox("Of", SUBJECTS, key=key("subject"), format_func=_titled)
     if kind is Kind.MEASURE:
         subject = subject_box.selectbox("Of", CLASS_NAMES, key=key("class"), format_func=_titled)
-    answer: float | str = value
     if (kind is Kind.MEASURE and word not in BOOLEAN_MEASURES) or word in NUMBER_FIELDS:
         op = op_box.selectbox("Is", OPERATORS, index=OPERATORS.index(">"), key=key("op"))
         unit = f" ({_UNITS[word]})" if word in _UNITS else ""

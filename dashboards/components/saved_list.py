@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from app.settings import AccessRole
-from curation.errors import CurationError
 from dashboards import access
 from dashboards.components.markup import code
 from dashboards.components.times import stamp
-from dashboards.session import plain
+from dashboards.session import plain, problems_said
 from db.queries import SavedQueryRow
 from pipelines import saved_queries
 
@@ -46,13 +45,11 @@ def saved_list(rows: Sequence[SavedQueryRow], query: str, use: Callable[[str], N
             message_box.text_input("What it is for", key="save message", max_chars=500)
             replace_box.toggle("Replace", key="save replace", help="Whether another text may stand there")
             do.form_submit_button("Save", on_click=_save, args=(query,), width="stretch")
-    if problem := st.session_state.pop("save problem", None):
-        st.error(plain(problem), icon=":material/error:")
 
 
 def _save(query: str) -> None:
     state = st.session_state
-    try:
+    with problems_said():
         saved_queries.save(
             access.bench(AccessRole.REVIEWER, _SAVE),
             state["save name"],
@@ -60,14 +57,9 @@ def _save(query: str) -> None:
             message=state["save message"],
             replace=state["save replace"],
         )
-    except CurationError as error:
-        state["save problem"] = str(error)
-    else:
         state["save name"] = state["save message"] = ""
 
 
 def _delete(name: str) -> None:
-    try:
+    with problems_said():
         saved_queries.delete(access.bench(AccessRole.REVIEWER, _DELETE), name)
-    except CurationError as error:
-        st.session_state["save problem"] = str(error)

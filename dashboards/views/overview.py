@@ -36,7 +36,7 @@ def number_cards(numbers: Overview, last_run: RunRow | None, review: ToReview | 
         )
     shown.append(card("Labels", f"{numbers.labels:,}", f"{numbers.labels / numbers.cases:.1f} per case"))
     if review is not None:
-        run = "none yet" if last_run is None else f"{last_run.stage}"
+        run = "none yet" if last_run is None else last_run.stage
         note = "" if last_run is None else f"{last_run.state}, {ago(last_run.started_at)}"
         shown.append(card("Last run", run, note))
     return cards(shown)
@@ -58,7 +58,7 @@ title, box = st.columns([3, 1], vertical_alignment="bottom")
 title.title("Overview")
 with box:
     at, snapshot = as_of_box(ws)
-first, now = queries.ingested(at), at.capitalize() or "Now"
+first = queries.ingested(at)
 with ws.catalog.reading() as session:
     numbers = queries.overview(session, snapshot=snapshot)
     last_run = next(iter(queries.runs(session, limit=1)), None)
@@ -82,7 +82,7 @@ with ws.catalog.reading() as session:
     coverage = queries.coverage_by_source(session, snapshot=snapshot)
 st.subheader("Labels per case")
 clickable(
-    figures.labels_per_case_figure(before.labels_per_case, after.labels_per_case, now=now),
+    figures.labels_per_case_figure(before.labels_per_case, after.labels_per_case, now=at or "Now"),
     "labels",
     "Cases by number of annotated classes, as ingested and now; the same numbers stand in the tables below",
 )
@@ -103,8 +103,6 @@ clickable(
 )
 with st.expander("The same numbers as tables, each a link to its cases", icon=":material/table_chart:"):
     labels, classes, sources = st.tabs(["Labels per case", "Classes", "Sources"])
-    labels.html(
-        count_tables.labels_table(before.labels_per_case, after.labels_per_case, first=first, at=at, now=now)
-    )
+    labels.html(count_tables.labels_table(before.labels_per_case, after.labels_per_case, first=first, at=at))
     classes.html(count_tables.classes_table(after.classes, at=at))
     sources.html(count_tables.sources_table(coverage, at=at))

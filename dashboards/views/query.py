@@ -17,7 +17,7 @@ from dashboards.components.picking import listen_to_ticks, pick, picked_cases
 from dashboards.components.query_builder import query_builder
 from dashboards.components.saved_list import saved_list
 from dashboards.neighbours import in_query
-from dashboards.session import plain, workspace
+from dashboards.session import plain, show_said, workspace
 from db import queries
 
 EXAMPLES = (
@@ -62,6 +62,7 @@ def tell_nonsense(pages: int) -> None:
 ws = workspace()
 title, moment = st.columns([3, 1], vertical_alignment="bottom")
 title.title("Query")
+show_said()
 query = st.text_input(
     "Which cases?",
     key="q",

@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, and_, cast, distinct, func, not_, select
+from sqlalchemy import BigInteger, and_, cast, distinct, func, select
 from sqlalchemy.orm import Session, aliased
 
 from curation.class_states import BITS, STATES, unpack
 from curation.labels import CLASS_IDS, CLASS_NAMES, ORGAN_IDS
-from curation.query import Everything, Node
+from curation.query import And, Everything, Flag, HasClass, Node, Not
 from curation.status import Origin, Status
 from db.batches import batches
-from db.filters import asks_states_alone, asks_version, compile_filter, severe_versions
+from db.filters import asks_states_alone, severe_versions
 from db.models import (
     Case,
     Decision,
@@ -23,11 +23,11 @@ from db.models import (
     StateCount,
     Verdict,
 )
+from db.queries.selection import count
 from db.queries.tallies import select_found
 from db.saved_queries import resolved
-from db.snapshots import FIRST, NEWEST, Snapshot, counted, frame, named
+from db.snapshots import FIRST, NEWEST, Snapshot, counted, frame
 from db.standing import accepted_classes
-from db.state_bits import some_are
 
 # How a class can stand in a case; what `census --json` prints per class.
 _FIRST_ORIGIN = STATES.index(Origin.ORIGINAL)  # a class that stands there or further on is drawn
@@ -106,11 +106,6 @@ def overview(session: Session, query: str | Node | None = None, *, snapshot: Sna
     drawn = np.any([standing >= _FIRST_ORIGIN for standing in organs], axis=0)
     strong = complete & ~pseudo & drawn
     labels = sum((standing >= _FIRST_ORIGIN).astype(np.int64) for standing in standings)
-    over = named() if snapshot == NEWEST and not asks_version(node) else frame(snapshot)
-    # From the findings to their versions and not the other way round: most versions have none.
-    flagged = session.scalars(
-        select_found(node, over, func.count()).where(over.version_id.in_(severe_versions()))
-    ).one()
 
     def of_these(chosen: Any) -> int:
         return int(tally.cases[chosen].sum())
@@ -121,7 +116,7 @@ def overview(session: Session, query: str | Node | None = None, *, snapshot: Sna
         strong=of_these(strong),
         weak=of_these((labels > 0) & ~strong),
         unlabeled=of_these(labels == 0),
-        flagged=flagged,
+        flagged=count(session, And((node, Flag("flagged"))), snapshot=snapshot),
         sources=session.scalars(select(func.count()).select_from(Source)).one(),
         labels=int((labels * tally.cases).sum()),
     )
@@ -146,13 +141,7 @@ def to_review(session: Session) -> ToReview:
         for name, standing in zip(CLASS_NAMES, tally.standings(), strict=True)
     }
     any_pseudo = np.any([s == STATES.index(Origin.PSEUDO) for s in tally.standings()], axis=0)
-    over = named()
-    without_pseudo = not_(some_are(over.states, Origin.PSEUDO, CLASS_IDS))
-    flagged = session.scalars(
-        select(func.count())
-        .select_from(over.tables)
-        .where(over.version_id.in_(severe_versions()), without_pseudo)
-    ).one()
+    flagged = count(session, And((Flag("flagged"), Not(HasClass("pseudo", "any", CLASS_IDS)))))
     done = _pseudo_but_accepted(session)
     flagged_again = 0
     for batch in batches(sorted(done)):
@@ -211,10 +200,9 @@ def _tally(session: Session, query: str | Node | None, snapshot: Snapshot) -> _T
     over = counted() if ready else frame(snapshot)
     many = func.sum(StateCount.cases) if ready else func.count()
     rows = session.execute(
-        select(Source.id, over.states, cast(many, BigInteger))
-        .select_from(over.tables)
-        .where(compile_filter(node, over))
-        .group_by(Source.id, over.states)
+        select_found(node, over, Source.id, over.states, cast(many, BigInteger)).group_by(
+            Source.id, over.states
+        )
     ).all()
     source_ids, states, cases = np.array(rows, np.int64).reshape(-1, 3).T
     return _Tally(source_ids, states, cases)

@@ -66,16 +66,14 @@ def page_ids(
         return _value_by_value(session, node, limit, offset, order, descending=descending)
     bare = snapshot == NEWEST and order in _OF_CASE and not asks_version(node)
     asked = named() if bare else frame(snapshot)
-    key = order_key(order, asked) or by_address(session)
     ordered = select_found(node, asked, Case.id).order_by(
-        *(column.desc() if descending else column for column in key),
-        *(() if order in {"case", "changed"} else by_address(session)),
+        *sorting(session, order, asked, descending=descending)
     )
     return list(session.scalars(ordered.limit(limit).offset(offset or None)))
 
 
-def order_key(order: str, asked: Frame) -> tuple[Any, ...]:
-    """The columns that an order sorts by before the address; none for the order of address itself.
+def sorting(session: Session, order: str, asked: Frame, *, descending: bool) -> tuple[Any, ...]:
+    """The columns that sort the rows of a frame; equals by address, from the first also where others descend.
 
     Raises:
         ValueError: It is none of `ORDERS`.
@@ -83,7 +81,7 @@ def order_key(order: str, asked: Frame) -> tuple[Any, ...]:
     if order not in ORDERS:
         raise ValueError(f"cannot order cases by '{order}', only by {', '.join(ORDERS)}")
     columns: dict[str, tuple[Any, ...]] = {
-        "case": (),
+        "case": by_address(session),
         "patient": (Case.patient,),
         "role": (Case.role,),
         "version": (MaskVersion.number,),
@@ -94,7 +92,8 @@ def order_key(order: str, asked: Frame) -> tuple[Any, ...]:
         # No two have both, so the address decides nothing; as one index has them, the page is read from its end.
         "changed": (MaskVersion.created_at, MaskVersion.id),
     }
-    return columns[order]
+    key = (column.desc() if descending else column for column in columns[order])
+    return (*key, *(() if order in {"case", "changed"} else by_address(session)))
 
 
 def _value_by_value(
@@ -145,8 +144,9 @@ def _by_address(
             return _in_order(session, rare, descending=descending)[offset : offset + limit]
     asked = frame(NEWEST) if asks_version(node) else named()
     if offset:
-        key = by_address(session)
-        ordered = select_found(node, asked, Case.id).order_by(*(c.desc() if descending else c for c in key))
+        ordered = select_found(node, asked, Case.id).order_by(
+            *sorting(session, "case", asked, descending=descending)
+        )
         return list(session.scalars(ordered.limit(limit).offset(offset)))
     found = []
     for source_id in session.scalars(in_order).all():

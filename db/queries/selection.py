@@ -20,7 +20,7 @@ from db import purged
 from db.batches import IDS_PER_STATEMENT, batches
 from db.filters import asks_states_alone, asks_version, class_measured, is_flagged, is_stale
 from db.models import Case, MaskVersion, Role, Source, Tombstone, VersionKind
-from db.queries.paging import by_address, order_key, page_ids
+from db.queries.paging import by_address, page_ids, sorting
 from db.queries.tallies import count_by_source, count_measured, select_found
 from db.saved_queries import resolved
 from db.snapshots import NEWEST, Frame, Snapshot, frame, named
@@ -238,10 +238,9 @@ def cases(
         page = page_ids(session, node, limit, offset, order=order, descending=descending, snapshot=snapshot)
         return cases_of(session, page, snapshot=snapshot, sort=order == "case", descending=descending)
     asked = frame(snapshot)
-    key = order_key(order, asked) or by_address(session)
     statement = (
         _rows(node, asked)
-        .order_by(*(column.desc() if descending else column for column in key), *by_address(session))
+        .order_by(*sorting(session, order, asked, descending=descending))
         .limit(limit)
         .offset(offset or None)
     )
@@ -293,9 +292,8 @@ def cases_one_by_one(
         QueryError: The query cannot be read.
     """
     node, asked = resolved(session, query), frame(snapshot)
-    key = order_key(order, asked) or by_address(session)
     statement = select_found(node, asked, Case.id).order_by(
-        *(column.desc() if descending else column for column in key), *by_address(session)
+        *sorting(session, order, asked, descending=descending)
     )
     # Numbers alone are in memory at once, and all of them before the first row is looked up.
     ids = np.fromiter(session.scalars(statement.execution_options(yield_per=10_000)), np.int64)

@@ -7,6 +7,7 @@ import pytest
 
 from curation.status import Evidence, Origin, Status
 from dashboards.components.case_facts import changes
+from dashboards.components.count_tables import labels_table
 from dashboards.components.markup import Html, card, case_link, markup, query_link, square, table, tag
 from dashboards.components.run_list import asked, progress_share, progress_text
 from dashboards.components.times import ago, duration, stamp
@@ -38,6 +39,13 @@ def test_nothing_that_comes_from_outside_is_markup(made):
 def test_links_carry_any_name():
     assert 'href="case?case=A%2Fb%20c%26d%404"' in case_link("A/b c&d", 4)
     assert 'href="query?q=missing%20pancreas"' in query_link("missing pancreas")
+
+
+def test_a_column_of_counts_names_its_snapshot_as_it_is_written():
+    made = labels_table({1: 2}, {13: 2}, first="as ingested of KiTS@1", at="KiTS@1")
+    assert ">Cases KiTS@1<" in made
+    assert 'href="query?q=labels%20%3D%2013&amp;at=KiTS%401"' in made
+    assert ">Cases now<" in labels_table({}, {13: 2}, first="as ingested", at="")
 
 
 def test_markdown_in_a_message_is_shown_as_it_is():
