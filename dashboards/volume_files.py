@@ -68,13 +68,8 @@ def image_file(image: CaseImage, grid: Geometry | None = None) -> VolumeFile:
         CurationError: The image is gone, exchanged, cannot be read, or lies on another grid.
     """
     geometry, voxels = read_image(image)
-    return VolumeFile(
-        [
-            nifti_header(_one_grid(grid, geometry), voxels.dtype),
-            voxels.ravel(order="K").view(np.uint8).data,
-        ],
-        packed=False,
-    )
+    data = voxels.ravel(order="K").view(np.uint8).data
+    return VolumeFile([nifti_header(_one_grid(grid, geometry), voxels.dtype), data], packed=False)
 
 
 def image_preview(image: CaseImage, window: Window, grid: Geometry | None = None) -> VolumeFile:
@@ -147,9 +142,28 @@ def image_grid(image: CaseImage) -> Geometry:
     return _grid(*_identity(image))
 
 
+def require_one_grid(mask: Geometry, image: Geometry) -> None:
+    """Refuse an image that cannot be laid under a mask.
+
+    Raises:
+        CurationError: They lie on different grids; says how they differ, and what to do.
+    """
+    if difference := mask.difference(image):
+        raise CurationError(
+            f"The image no longer lies on the mask's grid ({difference}); ingest the case again."
+        )
+
+
 def image_name(image: CaseImage) -> str:
     """What the image's voxels are called in an address: their hash, or that the file was never read."""
     return image.seen.voxel_hash if image.seen else "unread"
+
+
+def _one_grid(grid: Geometry | None, own: Geometry) -> Geometry:
+    if grid is None:
+        return own
+    require_one_grid(grid, own)
+    return grid
 
 
 def _identity(image: CaseImage) -> tuple[Path, int, int]:
@@ -177,16 +191,6 @@ def _require_same_voxels(path: Path, modified_ns: int, size: int, image: CaseIma
             f"{path}: another image lies there than the catalog has read; bring the old one back, or take the new "
             f"one in: `maskledger ingest --source {source} --images DIR`"
         )
-
-
-def _one_grid(grid: Geometry | None, own: Geometry) -> Geometry:
-    if grid is None:
-        return own
-    if difference := grid.difference(own):
-        raise CurationError(
-            f"The image no longer lies on the mask's grid ({difference}); ingest the case again."
-        )
-    return grid
 
 
 # Resources, not data: cached data are copied for every reader, and a CT has 150 MB. Nobody writes to these.

@@ -19,7 +19,7 @@ from dashboards.components.viewer import value_title
 from dashboards.components.volumes import no_image
 from dashboards.niivue import Niivue
 from dashboards.slices import WINDOWS
-from dashboards.volume_files import SMALL, image_grid, image_name
+from dashboards.volume_files import SMALL, image_grid, image_name, require_one_grid
 from db.queries import AnnotationRow, CasePage, PredictionRow, VersionDetail
 from db.queries.volumes import CaseImage
 from pipelines.blame import Traced
@@ -149,14 +149,9 @@ def image_problem(image: CaseImage, grid: Geometry) -> str | None:
     Whether its voxels are still those that were taken in is for the route to find out, which reads them.
     """
     try:
-        difference = grid.difference(image_grid(image))
+        require_one_grid(grid, image_grid(image))
     except CurationError as error:
         return f"{error} The mask is shown alone."
-    if difference:
-        return (
-            f"The image no longer lies on the mask's grid ({difference}); ingest the case again. "
-            "The mask is shown alone."
-        )
     return None
 
 
