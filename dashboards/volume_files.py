@@ -89,9 +89,9 @@ def mask_file(store: Store, file_hash: str) -> VolumeFile:
     """A stored mask as it is.
 
     Raises:
-        CurationError: It is not in the store.
+        CurationError: It is not in the store, or cannot be read.
     """
-    return VolumeFile([store.get(file_hash)], packed=True)
+    return VolumeFile([_stored(store, file_hash)], packed=True)
 
 
 def mask_preview(store: Store, file_hash: str) -> VolumeFile:
@@ -117,6 +117,15 @@ def read_mask(store: Store, file_hash: str) -> tuple[Geometry, RunLengths]:
         CurationError: It is not in the store, or cannot be read.
     """
     return _mask(store, file_hash)
+
+
+def mask_grid(store: Store, file_hash: str) -> Geometry:
+    """The grid of a stored mask, by its header alone.
+
+    Raises:
+        CurationError: See `read_mask`.
+    """
+    return decode_geometry(_stored(store, file_hash), str(store.path(file_hash)))
 
 
 def read_image(image: CaseImage) -> tuple[Geometry, NDArray[np.int16 | np.float32]]:
@@ -193,6 +202,15 @@ def _require_same_voxels(path: Path, modified_ns: int, size: int, image: CaseIma
         )
 
 
+def _stored(store: Store, file_hash: str) -> bytes:
+    try:
+        return store.get(file_hash)
+    except OSError as error:
+        raise CurationError(
+            f"{store.path(file_hash)}: the stored mask cannot be read ({error.strerror}); run `maskledger verify`"
+        ) from error
+
+
 # Resources, not data: cached data are copied for every reader, and a CT has 150 MB. Nobody writes to these.
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _image(path: Path, modified_ns: int, size: int) -> tuple[Geometry, NDArray[np.int16 | np.float32]]:  # noqa: ARG001 - of the cache's key
@@ -232,13 +250,7 @@ def _preview(path: Path, modified_ns: int, size: int, _voxels: NDArray[Any], win
 
 @st.cache_resource(max_entries=8, show_spinner=False, hash_funcs={Store: lambda store: str(store.root)})
 def _mask(store: Store, file_hash: str) -> tuple[Geometry, RunLengths]:
-    path = store.path(file_hash)
-    try:
-        return decode_mask(store.get(file_hash), str(path))
-    except OSError as error:
-        raise CurationError(
-            f"{path}: the stored mask cannot be read ({error.strerror}); run `maskledger verify`"
-        ) from error
+    return decode_mask(_stored(store, file_hash), str(store.path(file_hash)))
 
 
 @st.cache_resource(max_entries=32, show_spinner=False, hash_funcs={Store: lambda store: str(store.root)})
