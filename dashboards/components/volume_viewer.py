@@ -95,6 +95,7 @@ def viewer_data(case: CasePage, image: CaseImage | None, shown: Sequence[Shown],
     """
     return {
         "module": engine.address,
+        "case": case.case_id,
         "windows": {name: window.limits_hu for name, window in WINDOWS.items()},
         "colors": "origin" if shown[0].origin else "class",
         "places": places(case.detail, shown[0].geometry),

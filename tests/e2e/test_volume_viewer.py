@@ -97,6 +97,18 @@ def test_keys_move_the_crosshair_along_the_patients_axes(page, dashboard):
     assert voxel(page) == (x + 1, y + 1, z + 1)
 
 
+def test_another_case_begins_at_its_own_place(page, dashboard):
+    opened(page, dashboard, "Phantom/PHANTOM_0002")
+    start = readout(page)
+    opened(page, dashboard)
+    page.get_by_label("Go to").select_option(label="Spleen")
+    assert readout(page) != start
+    box = page.get_by_role("textbox", name="Case", exact=True)
+    box.fill("Phantom/PHANTOM_0002")
+    box.press("Enter")
+    page.wait_for_function("start => document.querySelector('.mlv-readout').innerText === start", arg=start)
+
+
 def test_two_versions_stand_side_by_side_with_one_crosshair(page, dashboard):
     opened(page, dashboard)
     page.get_by_role("combobox", name="Beside it").click()
