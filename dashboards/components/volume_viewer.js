@@ -52,6 +52,8 @@ class Viewer {
     this.panes = []
     this.files = new Map()
     this.turn = 0
+    this.fills = 0
+    this.filled = Promise.resolve()
     this.bar = element("div", { class: "mlv-bar", role: "group", "aria-label": "How it is shown" })
     this.stage = element("div", { class: "mlv-stage" })
     this.told = element("div", { class: "mlv-told", role: "status" })
@@ -153,8 +155,16 @@ class Viewer {
     this.setView(this.state.view)
   }
 
+  // Show what is wanted now: one call after the other, so that what comes late is not laid over what was chosen since.
+  fill() {
+    const number = ++this.fills
+    const filled = this.filled.then(() => (number === this.fills ? this.fillPanes() : undefined))
+    this.filled = filled.catch(() => {})
+    return filled
+  }
+
   // Fetch and show the volumes, small ones first.
-  async fill() {
+  async fillPanes() {
     const began = performance.now()
     this.tell(this.state.full ? "Loading the full resolution …" : "Loading …")
     for (const pane of this.panes) await pane.fill(this.state)
