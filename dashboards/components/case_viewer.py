@@ -65,9 +65,7 @@ def case_viewer(case: CasePage, ws: Workspace) -> None:
         shown = [_version(case, ws, case.detail.row.id, by_origin=colored == BY_ORIGIN)]
         if other is not None:
             shown.append(_beside(case, ws, other, by_origin=colored == BY_ORIGIN))
-        if not mount(viewer_data(case, image, shown, engine), key="volume viewer"):
-            st.session_state["no webgl"] = True
-            st.rerun(scope="fragment")
+        mount(viewer_data(case, image, shown, engine), key="volume viewer")
 
 
 def _others(case: CasePage) -> dict[tuple[str, int], str]:

@@ -201,22 +201,23 @@ def start_mm(annotations: Sequence[AnnotationRow], geometry: Geometry) -> list[f
     return (geometry.affine @ [*(n / 2 for n in geometry.shape), 1.0])[:3].tolist()
 
 
-def mount(data: Data, key: str) -> bool:
+def mount(data: Data, key: str) -> None:
     """Show the viewer. A page that was open for long is run again, which signs new addresses.
 
-    Returns:
-        Whether the browser can: False once it said that it has no WebGL 2.
+    Where the browser says that it has no WebGL 2, ``no webgl`` is set for the rest of the visit.
     """
     # Counted, because addresses of one step are equal and the browser is told only what changed.
     renewals = st.session_state.setdefault("viewer renewals", 0)
-    state = _MOUNTED(
+    _MOUNTED(
         data={**data, "renewals": renewals},
         key=key,
-        on_webgl_change=lambda: None,
+        on_webgl_change=_no_webgl,
         on_renew_change=_renew,
-        default={"webgl": "unknown"},
     )
-    return bool(state.webgl != "none")
+
+
+def _no_webgl() -> None:
+    st.session_state["no webgl"] = True
 
 
 def _renew() -> None:
