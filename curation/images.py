@@ -208,6 +208,7 @@ class _ClassSums:
         self._squares = np.zeros(len(self._values))
 
     def feed(self, at: int, voxels: NDArray[np.float32]) -> None:
+        """Take the image's next piece, (N,) in file order, whose first voxel is voxel `at` of the file."""
         first = int(np.searchsorted(self._stop, at, side="right"))
         last = int(np.searchsorted(self._start, at + len(voxels)))
         if first >= last:
@@ -224,6 +225,7 @@ class _ClassSums:
             total += np.bincount(of_run, weights=np.add.reduceat(terms, edges)[0::2], minlength=len(total))
 
     def intensities(self) -> dict[int, Intensity]:
+        """Label value to mean and deviation, once the whole image has passed."""
         mean = self._sum / self._voxels
         variance = (self._squares / self._voxels - mean**2).clip(min=0)
         return {

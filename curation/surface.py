@@ -139,6 +139,7 @@ class _Grid:
 
     @classmethod
     def around(cls, a: RunLengths, b: RunLengths, reach: tuple[int, int, int]) -> "_Grid":
+        """The grid that holds two masks, neither empty, and `reach` voxels (x, y, z) on all sides of them."""
         height = a.shape[1]
         row = np.concatenate((a.row, b.row))
         y, z = row % height, row // height
@@ -197,6 +198,7 @@ class _Surface:
 
     @classmethod
     def of(cls, mask: RunLengths, grid: _Grid) -> "_Surface":
+        """Find the surface of one mask, of one class, on a grid made around it."""
         here = grid.draw(mask)
         beside = _shifted(here, -1)
         steps = [grid.step(y, z) for z in (0, 1) for y in (0, 1)]

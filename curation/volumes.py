@@ -76,6 +76,7 @@ def _decode(
     runs_so_far = 0
 
     def labels(raw: NDArray[Any]) -> NDArray[Any]:
+        """The label values of the next runs, from the bits that the file has for them."""
         nonlocal runs_so_far
         runs_so_far += len(raw)
         values = raw.view(header.dtype)
@@ -217,9 +218,11 @@ class _Digest:
         self._hash = blake3()
 
     def update(self, slab: NDArray[np.uint8]) -> None:
+        """Take the next voxels in file order."""
         self._hash.update(slab.data)
 
     def finish(self, geometry: Geometry) -> str:
+        """The digest of all that came, as hexadecimal digits."""
         # Through float32 first: a file keeps no more, and a mask has one name before and after storing.
         kept = geometry.affine.astype(np.float32).astype(np.float64)
         self._hash.update(np.array(geometry.shape, "<i8").tobytes())

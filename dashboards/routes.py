@@ -24,8 +24,8 @@ from dashboards.volume_files import (
     image_name,
     image_preview,
     mask_file,
+    mask_grid,
     mask_preview,
-    read_mask,
     runs_file,
 )
 from db.queries.volumes import case_image, holds_mask
@@ -76,7 +76,7 @@ def _image(ws: Workspace, name: str, about: Mapping[str, str]) -> VolumeFile:
     grid = None
     if about["grid"]:
         _require_held(ws, int(about["case"]), about["grid"])
-        grid = read_mask(ws.store, about["grid"])[0]
+        grid = mask_grid(ws.store, about["grid"])
     if about["window"]:
         return image_preview(image, WINDOWS[about["window"]], grid)
     return image_file(image, grid)

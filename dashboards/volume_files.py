@@ -68,13 +68,8 @@ def image_file(image: CaseImage, grid: Geometry | None = None) -> VolumeFile:
         CurationError: The image is gone, exchanged, cannot be read, or lies on another grid.
     """
     geometry, voxels = read_image(image)
-    return VolumeFile(
-        [
-            nifti_header(_one_grid(grid, geometry), voxels.dtype),
-            voxels.ravel(order="K").view(np.uint8).data,
-        ],
-        packed=False,
-    )
+    data = voxels.ravel(order="K").view(np.uint8).data
+    return VolumeFile([nifti_header(_one_grid(grid, geometry), voxels.dtype), data], packed=False)
 
 
 def image_preview(image: CaseImage, window: Window, grid: Geometry | None = None) -> VolumeFile:
@@ -94,9 +89,9 @@ def mask_file(store: Store, file_hash: str) -> VolumeFile:
     """A stored mask as it is.
 
     Raises:
-        CurationError: It is not in the store.
+        CurationError: It is not in the store, or cannot be read.
     """
-    return VolumeFile([store.get(file_hash)], packed=True)
+    return VolumeFile([_stored(store, file_hash)], packed=True)
 
 
 def mask_preview(store: Store, file_hash: str) -> VolumeFile:
@@ -124,6 +119,15 @@ def read_mask(store: Store, file_hash: str) -> tuple[Geometry, RunLengths]:
     return _mask(store, file_hash)
 
 
+def mask_grid(store: Store, file_hash: str) -> Geometry:
+    """The grid of a stored mask, by its header alone.
+
+    Raises:
+        CurationError: See `read_mask`.
+    """
+    return decode_geometry(_stored(store, file_hash), str(store.path(file_hash)))
+
+
 def read_image(image: CaseImage) -> tuple[Geometry, NDArray[np.int16 | np.float32]]:
     """The image of a case, (X, Y, Z) on the file's own axes; nobody writes to it.
 
@@ -147,9 +151,28 @@ def image_grid(image: CaseImage) -> Geometry:
     return _grid(*_identity(image))
 
 
+def require_one_grid(mask: Geometry, image: Geometry) -> None:
+    """Refuse an image that cannot be laid under a mask.
+
+    Raises:
+        CurationError: They lie on different grids; says how they differ, and what to do.
+    """
+    if difference := mask.difference(image):
+        raise CurationError(
+            f"The image no longer lies on the mask's grid ({difference}); ingest the case again."
+        )
+
+
 def image_name(image: CaseImage) -> str:
     """What the image's voxels are called in an address: their hash, or that the file was never read."""
     return image.seen.voxel_hash if image.seen else "unread"
+
+
+def _one_grid(grid: Geometry | None, own: Geometry) -> Geometry:
+    if grid is None:
+        return own
+    require_one_grid(grid, own)
+    return grid
 
 
 def _identity(image: CaseImage) -> tuple[Path, int, int]:
@@ -179,14 +202,13 @@ def _require_same_voxels(path: Path, modified_ns: int, size: int, image: CaseIma
         )
 
 
-def _one_grid(grid: Geometry | None, own: Geometry) -> Geometry:
-    if grid is None:
-        return own
-    if difference := grid.difference(own):
+def _stored(store: Store, file_hash: str) -> bytes:
+    try:
+        return store.get(file_hash)
+    except OSError as error:
         raise CurationError(
-            f"The image no longer lies on the mask's grid ({difference}); ingest the case again."
-        )
-    return grid
+            f"{store.path(file_hash)}: the stored mask cannot be read ({error.strerror}); run `maskledger verify`"
+        ) from error
 
 
 # Resources, not data: cached data are copied for every reader, and a CT has 150 MB. Nobody writes to these.
@@ -228,13 +250,7 @@ def _preview(path: Path, modified_ns: int, size: int, _voxels: NDArray[Any], win
 
 @st.cache_resource(max_entries=8, show_spinner=False, hash_funcs={Store: lambda store: str(store.root)})
 def _mask(store: Store, file_hash: str) -> tuple[Geometry, RunLengths]:
-    path = store.path(file_hash)
-    try:
-        return decode_mask(store.get(file_hash), str(path))
-    except OSError as error:
-        raise CurationError(
-            f"{path}: the stored mask cannot be read ({error.strerror}); run `maskledger verify`"
-        ) from error
+    return decode_mask(_stored(store, file_hash), str(store.path(file_hash)))
 
 
 @st.cache_resource(max_entries=32, show_spinner=False, hash_funcs={Store: lambda store: str(store.root)})

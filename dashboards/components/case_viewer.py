@@ -9,7 +9,7 @@ from dashboards.components.volume_viewer import Shown, mount, prediction_shown, 
 from dashboards.components.volumes import load_scene
 from dashboards.origin_colors import traced
 from dashboards.session import problems_told
-from dashboards.volume_files import read_mask
+from dashboards.volume_files import mask_grid
 from db.case_files import case_files
 from db.queries import CasePage, version_detail
 from db.queries.volumes import CaseImage, case_image
@@ -65,9 +65,7 @@ def case_viewer(case: CasePage, ws: Workspace) -> None:
         shown = [_version(case, ws, case.detail.row.id, by_origin=colored == BY_ORIGIN)]
         if other is not None:
             shown.append(_beside(case, ws, other, by_origin=colored == BY_ORIGIN))
-        if not mount(viewer_data(case, image, shown, engine), key="volume viewer"):
-            st.session_state["no webgl"] = True
-            st.rerun(scope="fragment")
+        mount(viewer_data(case, image, shown, engine), key="volume viewer")
 
 
 def _others(case: CasePage) -> dict[tuple[str, int], str]:
@@ -99,7 +97,7 @@ def _beside(case: CasePage, ws: Workspace, other: tuple[str, int], *, by_origin:
         (row,) = (v for v in case.versions if v.number == number)
         return _version(case, ws, row.id, by_origin=by_origin)
     (prediction,) = (p for p in case.predictions if p.id == number)
-    return prediction_shown(prediction, read_mask(ws.store, prediction.file_hash)[0])
+    return prediction_shown(prediction, mask_grid(ws.store, prediction.file_hash))
 
 
 def _slices(case: CasePage, image: CaseImage | None, ws: Workspace) -> None:

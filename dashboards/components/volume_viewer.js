@@ -52,6 +52,8 @@ class Viewer {
     this.panes = []
     this.files = new Map()
     this.turn = 0
+    this.fills = 0
+    this.filled = Promise.resolve()
     this.bar = element("div", { class: "mlv-bar", role: "group", "aria-label": "How it is shown" })
     this.stage = element("div", { class: "mlv-stage" })
     this.told = element("div", { class: "mlv-told", role: "status" })
@@ -64,8 +66,8 @@ class Viewer {
     const turn = ++this.turn
     this.component = component
     this.data = data
-    if (!this.state.window || !data.windows[this.state.window]) this.state.window = Object.keys(data.windows)[0]
-    if (!this.state.hiddenOf || this.state.hiddenOf !== data.colors) {
+    if (!data.windows[this.state.window]) this.state.window = Object.keys(data.windows)[0]
+    if (this.state.hiddenOf !== data.colors) {
       this.state.hidden = new Set()
       this.state.hiddenOf = data.colors
     }
@@ -153,8 +155,16 @@ class Viewer {
     this.setView(this.state.view)
   }
 
+  // Show what is wanted now: one call after the other, so that what comes late is not laid over what was chosen since.
+  fill() {
+    const number = ++this.fills
+    const filled = this.filled.then(() => (number === this.fills ? this.fillPanes() : undefined))
+    this.filled = filled.catch(() => {})
+    return filled
+  }
+
   // Fetch and show the volumes, small ones first.
-  async fill() {
+  async fillPanes() {
     const began = performance.now()
     this.tell(this.state.full ? "Loading the full resolution …" : "Loading …")
     for (const pane of this.panes) await pane.fill(this.state)
@@ -341,6 +351,7 @@ class Pane {
   async fill(state) {
     const { about, viewer } = this
     const { NVImage } = viewer.library
+    const of = viewer.data.case
     const addresses = viewer.wanted(about)
     this.half = !state.full && Boolean(about.image?.half || about.overlay?.half)
     this.problem = about.problem
@@ -380,13 +391,15 @@ class Pane {
       shown.blankOf = shown.overlay.key
     }
     if (!shown.image) return
-    const sameGrid = before?.image?.volume === shown.image.volume
+    shown.of = of
+    const sameImage = before?.image?.volume === shown.image.volume
     const { nv } = this
-    const mm = before ? nv.frac2mm(nv.scene.crosshairPos, 0, true) : null
+    // Another version is looked at where the last one was; another patient's body lies elsewhere.
+    const mm = before?.of === of ? nv.frac2mm(nv.scene.crosshairPos, 0, true) : null
     this.shown = shown
     this.lookup = shown.mask?.volume ?? shown.overlay?.volume ?? null
     const image_ = shown.image.volume
-    const repaint = !sameGrid || image_.cal_min !== low || image_.cal_max !== high
+    const repaint = !sameImage || image_.cal_min !== low || image_.cal_max !== high
     if (shown.blankOf === undefined) Object.assign(image_, { cal_min: low, cal_max: high })
     if (shown.overlay) this.color(shown.overlay.volume)
     nv.volumes = [image_, ...(shown.overlay ? [shown.overlay.volume] : [])]
@@ -394,7 +407,7 @@ class Pane {
     nv.overlays = nv.volumes.slice(1)
     // A mask that stood here before would be drawn on.
     if (!shown.overlay) nv.overlayTexture = nv.rgbaTex(nv.overlayTexture, nv.gl.TEXTURE2, [2, 2, 2, 2], true)
-    if (repaint && !sameGrid) nv.updateGLVolume()
+    if (!sameImage) nv.updateGLVolume()
     else {
       if (repaint) nv.refreshLayers(image_, 0)
       if (shown.overlay && before?.overlay !== shown.overlay) nv.refreshLayers(shown.overlay.volume, 1)

@@ -19,7 +19,7 @@ from dashboards.components.viewer import value_title
 from dashboards.components.volumes import no_image
 from dashboards.niivue import Niivue
 from dashboards.slices import WINDOWS
-from dashboards.volume_files import SMALL, image_grid, image_name
+from dashboards.volume_files import SMALL, image_grid, image_name, require_one_grid
 from db.queries import AnnotationRow, CasePage, PredictionRow, VersionDetail
 from db.queries.volumes import CaseImage
 from pipelines.blame import Traced
@@ -95,6 +95,7 @@ def viewer_data(case: CasePage, image: CaseImage | None, shown: Sequence[Shown],
     """
     return {
         "module": engine.address,
+        "case": case.case_id,
         "windows": {name: window.limits_hu for name, window in WINDOWS.items()},
         "colors": "origin" if shown[0].origin else "class",
         "places": places(case.detail, shown[0].geometry),
@@ -149,14 +150,9 @@ def image_problem(image: CaseImage, grid: Geometry) -> str | None:
     Whether its voxels are still those that were taken in is for the route to find out, which reads them.
     """
     try:
-        difference = grid.difference(image_grid(image))
+        require_one_grid(grid, image_grid(image))
     except CurationError as error:
         return f"{error} The mask is shown alone."
-    if difference:
-        return (
-            f"The image no longer lies on the mask's grid ({difference}); ingest the case again. "
-            "The mask is shown alone."
-        )
     return None
 
 
@@ -205,22 +201,23 @@ def start_mm(annotations: Sequence[AnnotationRow], geometry: Geometry) -> list[f
     return (geometry.affine @ [*(n / 2 for n in geometry.shape), 1.0])[:3].tolist()
 
 
-def mount(data: Data, key: str) -> bool:
+def mount(data: Data, key: str) -> None:
     """Show the viewer. A page that was open for long is run again, which signs new addresses.
 
-    Returns:
-        Whether the browser can: False once it said that it has no WebGL 2.
+    Where the browser says that it has no WebGL 2, ``no webgl`` is set for the rest of the visit.
     """
     # Counted, because addresses of one step are equal and the browser is told only what changed.
     renewals = st.session_state.setdefault("viewer renewals", 0)
-    state = _MOUNTED(
+    _MOUNTED(
         data={**data, "renewals": renewals},
         key=key,
-        on_webgl_change=lambda: None,
+        on_webgl_change=_no_webgl,
         on_renew_change=_renew,
-        default={"webgl": "unknown"},
     )
-    return bool(state.webgl != "none")
+
+
+def _no_webgl() -> None:
+    st.session_state["no webgl"] = True
 
 
 def _renew() -> None:

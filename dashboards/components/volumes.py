@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from curation.errors import CurationError
 from curation.volumes import Geometry
-from dashboards.volume_files import read_image, read_mask
+from dashboards.volume_files import read_image, read_mask, require_one_grid
 from db.queries import CasePage
 from db.queries.volumes import CaseImage
 from db.store import Store
@@ -57,12 +57,9 @@ def load_scene(case: CasePage, image: CaseImage | None, store: Store) -> Scene |
             if image is None:
                 raise CurationError(no_image(case.address))
             image_geometry, file_voxels = read_image(image)
+            if geometry is not None:
+                require_one_grid(geometry, image_geometry)
             voxels = image_geometry.to_ras(file_voxels)
-            if geometry is not None and (difference := geometry.difference(image_geometry)):
-                voxels = None
-                problem = (
-                    f"The image no longer lies on the mask's grid ({difference}); ingest the case again."
-                )
             geometry = geometry or image_geometry
         except CurationError as error:
             problem = str(error)

@@ -246,3 +246,21 @@ def test_the_engine_is_given_in_the_installed_version_alone(client):
     wrong = client.get("/viewer/niivue-0.0.1.js")
     assert wrong.status_code == 404
     assert niivue.INSTALL in wrong.text
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_stored_mask_that_cannot_be_read_is_told_with_what_to_do(
+    client, built, tmp_path, monkeypatch, half
+):
+    root = tmp_path / "workspace"
+    shutil.copytree(built.root, root)
+    monkeypatch.setenv("MASKLEDGER_WORKSPACE", str(root))
+    page, _ = looked_up(root, "PHANTOM_0001")
+    with open_workspace(root) as ws:
+        file = ws.store.path(page.detail.row.file_hash)
+    file.unlink()
+    file.mkdir()  # what no disk reads, whoever asks
+    answer = client.get(routes.mask_address(page.case_id, page.detail.row.file_hash, half=half))
+    assert answer.status_code == 404
+    assert "the stored mask cannot be read" in answer.text
+    assert "maskledger verify" in answer.text

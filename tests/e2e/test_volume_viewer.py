@@ -97,6 +97,18 @@ def test_keys_move_the_crosshair_along_the_patients_axes(page, dashboard):
     assert voxel(page) == (x + 1, y + 1, z + 1)
 
 
+def test_another_case_begins_at_its_own_place(page, dashboard):
+    opened(page, dashboard, "Phantom/PHANTOM_0002")
+    start = readout(page)
+    opened(page, dashboard)
+    page.get_by_label("Go to").select_option(label="Spleen")
+    assert readout(page) != start
+    box = page.get_by_role("textbox", name="Case", exact=True)
+    box.fill("Phantom/PHANTOM_0002")
+    box.press("Enter")
+    page.wait_for_function("start => document.querySelector('.mlv-readout').innerText === start", arg=start)
+
+
 def test_two_versions_stand_side_by_side_with_one_crosshair(page, dashboard):
     opened(page, dashboard)
     page.get_by_role("combobox", name="Beside it").click()
@@ -210,6 +222,31 @@ def large(tmp_path_factory):
         yield address
 
 
+def window_chosen_last_stays(page):
+    """Choose a window while another one's preview is still on its way, which then comes too late."""
+    windows = page.get_by_label("Window")
+    done = "() => /^Preview/.test(document.querySelector('.mlv-told').innerText)"
+    windows.select_option("Bone")
+    page.wait_for_function(done)
+    bone = pixels(page)
+    windows.select_option("Abdomen")
+    page.wait_for_function(done)
+    assert (pixels(page) != bone).any()
+    held = []
+    page.route("**/volumes/image/*window=Lung*", lambda route: held.append(route))
+    windows.select_option("Lung")
+    windows.select_option("Bone")
+    page.wait_for_timeout(2000)
+    assert held
+    with page.expect_response("**/volumes/image/*window=Lung*"):
+        held[0].continue_()
+    page.wait_for_timeout(2000)
+    page.wait_for_function(done)
+    assert (pixels(page) == bone).all()
+    windows.select_option("Abdomen")
+    page.wait_for_function(done)
+
+
 def test_a_large_case_comes_as_a_preview_first_and_then_whole(page, large):
     page.goto(large)
     page.wait_for_selector("[data-testid=stMainBlockContainer] h1")
@@ -222,6 +259,7 @@ def test_a_large_case_comes_as_a_preview_first_and_then_whole(page, large):
     page.get_by_label("Go to").select_option(label="Liver")
     # The middle of the liver in z is voxel 149.5 of 300: 50 HU, to the preview's step of 400 / 255 HU.
     assert abs(int(re.match(r"≈ (-?\d+) HU", readout(page))[1]) - 50) <= 2
+    window_chosen_last_stays(page)
     began = time.monotonic()
     page.get_by_role("button", name="Full resolution").click()
     wait_for_viewer(page, "full")
