@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from dashboards.components import dataset_facts
+from dashboards.components.commands import show_command
 from dashboards.components.markup import Html
 from dashboards.session import plain, problems_told, workspace
 from db import queries
@@ -32,7 +33,7 @@ with ws.catalog.reading() as session:
     versions = queries.datasets(session)
 if not versions:
     st.info("Nothing is frozen yet. A training set is made from a query:", icon=":material/info:")
-    st.code(f"maskledger --workspace {ws.root} dataset freeze strong strong --val 0.2", language="shell")
+    show_command(ws, "dataset freeze strong strong --val 0.2")
     st.stop()
 
 
@@ -97,11 +98,7 @@ def show_manifest(version: DatasetVersionRow) -> None:
         st.subheader("Export")
         format_ = st.segmented_control("Format", list(FORMATS), default="nnunet", required=True, key="format")
         st.caption(f"{FORMATS[format_]} A command writes it, where there is room for it:")
-        root = shlex.quote(str(ws.root))
-        st.code(
-            f"maskledger --workspace {root} dataset export {shlex.quote(address)} DIR --format {format_}",
-            language="shell",
-        )
+        show_command(ws, f"dataset export {shlex.quote(address)} DIR --format {format_}")
     with ws.catalog.reading() as session:
         exports = queries.exports_of(session, address)
     if exports:
