@@ -55,7 +55,7 @@ def difference_tables(comparison: Comparison) -> list[Table]:
             "[–] fewer than two cases",
             ("class", "cases", *others),
             tuple(
-                (row.label, str(row.n), *(interval_text(getattr(row.differences[m], metric)) for m in others))
+                (row.label, str(row.n), *(_starred(getattr(row.differences[m], metric)) for m in others))
                 for row in comparison.rows
             ),
             (1,),
@@ -94,14 +94,18 @@ def efficiency_table(comparison: Comparison) -> Table | None:
 
 
 def interval_text(interval: Interval) -> str:
-    """In percentage points: ``+3.10 [+1.20, +4.95] *``; the star says that the interval leaves out 0."""
+    """In percentage points: ``+3.10 [+1.20, +4.95]``."""
     if math.isnan(interval.difference):
         return NOTHING
     text = f"{100 * interval.difference:+.2f}"
     if math.isnan(interval.low):
         return f"{text} [{NOTHING}]"
-    star = " *" if interval.beyond_chance else ""
-    return f"{text} [{100 * interval.low:+.2f}, {100 * interval.high:+.2f}]{star}"
+    return f"{text} [{100 * interval.low:+.2f}, {100 * interval.high:+.2f}]"
+
+
+def _starred(interval: Interval) -> str:
+    """The star says that the interval leaves out 0."""
+    return interval_text(interval) + (" *" if interval.beyond_chance else "")
 
 
 def _spent(spent: Spent | None, digits: int) -> Sequence[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from curation.labels import BY_ID, CLASSES
 from dashboards.components.markup import Html, case_link, markup, square, table
 from db.queries import CaseCost, CaseScore
-from pipelines.compare import Comparison, MeanScore
+from pipelines.compare import METRICS, Comparison, MeanScore
 from pipelines.efficiency import TOLERANCE_MB, TOLERANCE_S
 from pipelines.score_tables import MEANS, NOTHING, Table, interval_text
 
@@ -63,19 +63,19 @@ def differences_table(comparison: Comparison) -> Html:
     rows: list[list[object]] = []
     for row in comparison.rows:
         cells: list[object] = [class_cell(row.label), row.n]
-        for metric in ("dsc", "nsd"):
+        for metric in METRICS:
             for model in (first, other):
                 score = row.values[model]
                 cells.append(_mean(getattr(score, metric), getattr(score, f"{metric}_std")))
             interval = getattr(row.differences[other], metric)
-            said = interval_text(interval).removesuffix(" *")
+            said = interval_text(interval)
             if interval.beyond_chance:
                 said = Html(f"<b>{'▲' if interval.difference > 0 else '▼'} {markup(said)}</b>")
             cells.append(said)
         rows.append(cells)
     headings = ["Class", "Cases"]
-    for metric in ("DSC", "NSD"):
-        headings += [f"{first} {metric} (%)", f"{other} {metric} (%)", f"{metric} difference (pp)"]
+    for title in map(str.upper, METRICS):
+        headings += [f"{first} {title} (%)", f"{other} {title} (%)", f"{title} difference (pp)"]
     sums = [i for i, row in enumerate(comparison.rows) if row.label in MEANS]
     return table(headings, rows, numeric=range(1, 8), sums=sums, label="Two models compared", compact=True)
 

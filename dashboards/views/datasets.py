@@ -1,6 +1,5 @@
 """Datasets: frozen training sets, what they were made from, what they hold, and how two of them differ."""
 
-import math
 import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,7 +8,9 @@ from typing import Any
 import streamlit as st
 
 from dashboards.components import dataset_facts
+from dashboards.components.commands import show_command
 from dashboards.components.markup import Html
+from dashboards.components.pages import page_of
 from dashboards.session import plain, problems_told, workspace
 from db import queries
 from db.models import Split
@@ -32,14 +33,8 @@ with ws.catalog.reading() as session:
     versions = queries.datasets(session)
 if not versions:
     st.info("Nothing is frozen yet. A training set is made from a query:", icon=":material/info:")
-    st.code(f"maskledger --workspace {ws.root} dataset freeze strong strong --val 0.2", language="shell")
+    show_command(ws, "dataset freeze strong strong --val 0.2")
     st.stop()
-
-
-def page_of(total: int, key: str) -> int:
-    """Which page of a list is looked at, counted from 1; the control stands where this is called."""
-    pages = math.ceil(total / PAGE_SIZE)
-    return st.pagination(pages, key=key) if pages > 1 else 1
 
 
 def show_members(version: DatasetVersionRow) -> None:
@@ -57,7 +52,7 @@ def show_members(version: DatasetVersionRow) -> None:
     )  # fmt: skip
     if counts.folds:
         st.caption("A fold validates on its members and trains on all others.")
-    page = page_of(sides[side], f"members of {version.address} {side}")
+    page = page_of(sides[side], PAGE_SIZE, f"members of {version.address} {side}")
     with ws.catalog.reading() as session:
         members = queries.member_page(
             session, version.id, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE,
@@ -97,11 +92,7 @@ def show_manifest(version: DatasetVersionRow) -> None:
         st.subheader("Export")
         format_ = st.segmented_control("Format", list(FORMATS), default="nnunet", required=True, key="format")
         st.caption(f"{FORMATS[format_]} A command writes it, where there is room for it:")
-        root = shlex.quote(str(ws.root))
-        st.code(
-            f"maskledger --workspace {root} dataset export {shlex.quote(address)} DIR --format {format_}",
-            language="shell",
-        )
+        show_command(ws, f"dataset export {shlex.quote(address)} DIR --format {format_}")
     with ws.catalog.reading() as session:
         exports = queries.exports_of(session, address)
     if exports:
@@ -147,11 +138,11 @@ def show_part(title: str, rows: Sequence[Any], made: Callable[[Sequence[Any]], H
     """One list of a comparison, page by page; nothing where there is nothing."""
     if rows:
         st.subheader(f"{title} ({len(rows):,})")
-        page = page_of(len(rows), f"{title} {rows[0]} {len(rows)}")
+        page = page_of(len(rows), PAGE_SIZE, f"{title} {rows[0]} {len(rows)}")
         st.html(made(rows[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]))
 
 
-shown = page_of(len(versions), "versions")
+shown = page_of(len(versions), PAGE_SIZE, "versions")
 newest_first = sorted(versions, key=lambda version: version.created_at, reverse=True)
 st.html(dataset_facts.versions_table(newest_first[(shown - 1) * PAGE_SIZE : shown * PAGE_SIZE]))
 

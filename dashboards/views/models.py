@@ -11,6 +11,7 @@ from curation.labels import BY_NAME, CLASS_NAMES
 from curation.metrics import PROTOCOLS
 from dashboards import figures
 from dashboards.components import score_table
+from dashboards.components.commands import show_command
 from dashboards.components.model_facts import facts_table, models_table
 from dashboards.components.settings_table import settings_table
 from dashboards.session import plain, workspace
@@ -79,8 +80,7 @@ def nothing_scored(model: str = "MODEL") -> None:
     """What to do where no score is."""
     whose = "No model has" if model == "MODEL" else f"{plain(model)} has not"
     st.info(f"{whose} been scored yet. Score on the test cases:", icon=":material/info:")
-    root = shlex.quote(str(ws.root))
-    st.code(f"maskledger --workspace {root} evaluate {shlex.quote(model)} 'role = test'", language="shell")
+    show_command(ws, f"evaluate {shlex.quote(model)} 'role = test'")
 
 
 def show_model(page: ModelPage) -> None:

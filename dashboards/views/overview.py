@@ -5,6 +5,7 @@ import streamlit as st
 from dashboards import chart_queries, figures
 from dashboards.components import count_tables
 from dashboards.components.as_of import as_of_box, hand_over
+from dashboards.components.commands import show_command
 from dashboards.components.markup import card, cards
 from dashboards.components.times import ago
 from dashboards.session import plain, workspace
@@ -68,10 +69,7 @@ if not numbers.cases:
         st.info(plain(f"There is no case as of '{at}'; empty the box to see what there is now."))
         st.stop()
     st.info("This catalog has no cases yet. Take some in, then come back:", icon=":material/info:")
-    st.code(
-        f"maskledger --workspace {ws.root} ingest --source NAME --labels DIR --images DIR --mapping flare23",
-        language="shell",
-    )
+    show_command(ws, "ingest --source NAME --labels DIR --images DIR --mapping flare23")
     st.stop()
 
 # The numbers stand on the screen before the charts' are counted.

@@ -1,11 +1,10 @@
 """Runs: what was done, what is being done, what was refused and why."""
 
-import math
-
 import streamlit as st
 
 from dashboards import figures
 from dashboards.components.markup import link
+from dashboards.components.pages import page_of
 from dashboards.components.run_list import (
     facts_table,
     items_table,
@@ -102,8 +101,7 @@ def show_items(run: RunRow) -> None:
         "Cases and files", list(run.items), default=first, required=True, key=f"items of {run.id}",
         format_func=lambda word: f"{word} ({run.items[word]:,})",
     )  # fmt: skip
-    pages = math.ceil(run.items[state] / PAGE_SIZE)
-    page = st.pagination(pages, key=f"page of items of {run.id} {state}") if pages > 1 else 1
+    page = page_of(run.items[state], PAGE_SIZE, f"page of items of {run.id} {state}")
     with ws.catalog.reading() as session:
         items = queries.run_item_page(
             session, run.id, state=ItemState(state), limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE
@@ -131,8 +129,7 @@ def show_list() -> None:
     with ws.catalog.reading() as session:
         total = queries.count_runs(session, stage=wanted_stage, state=wanted_state)
     st.caption(f"{total:,} {'run' if total == 1 else 'runs'}, the newest first")
-    pages = math.ceil(total / PAGE_SIZE)
-    page = st.pagination(pages, key=f"page of {stage} {state}") if pages > 1 else 1
+    page = page_of(total, PAGE_SIZE, f"page of {stage} {state}")
     with ws.catalog.reading() as session:
         runs = queries.runs(
             session, stage=wanted_stage, state=wanted_state, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE

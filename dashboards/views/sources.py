@@ -6,6 +6,7 @@ import streamlit as st
 
 from curation.mappings import LabelMapping, builtin_names, load_builtin
 from dashboards.components import source_facts
+from dashboards.components.commands import show_command
 from dashboards.session import plain, workspace
 from db import queries
 from db.queries import RevisionRow, SourceRow
@@ -85,11 +86,7 @@ def show_known() -> None:
             st.html(source_facts.notes_list(mapping.notes))
     with values:
         st.html(source_facts.values_table(mapping.values, mapping.protocol, f"Mapping {name}"))
-    st.code(
-        f"maskledger --workspace {shlex.quote(str(ws.root))} ingest --source {mapping.source or 'NAME'} "
-        f"--labels DIR --images DIR --mapping {name}",
-        language="shell",
-    )
+    show_command(ws, f"ingest --source {mapping.source or 'NAME'} --labels DIR --images DIR --mapping {name}")
 
 
 here, known_tab = st.tabs(["In this catalog", "Known datasets"], key="tab", bind="query-params")

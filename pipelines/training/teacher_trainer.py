@@ -183,7 +183,10 @@ class LedgerTrainer(nnUNetTrainer):
         of = self.num_epochs * self.num_iterations_per_epoch
         last = self.curves()[-1]
         message = f"epoch {epoch} of {self.num_epochs} done"
-        figures = {"loss": last["loss"], "val_loss": last["val_loss"], "val_dice": last["val_dice"]}
+        # Not "loss", which is that of one step: a curve of both would go back at every epoch's end.
+        figures = {
+            "epoch_loss": last["loss"], "val_loss": last["val_loss"], "val_dice": last["val_dice"],
+        }  # fmt: skip
         self.reporter.progress("train", step, of, message, **figures)
 
     def curves(self) -> list[dict[str, Any]]:

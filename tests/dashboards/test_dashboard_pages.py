@@ -1,5 +1,6 @@
 """Every page, run without a browser: what it says of a known workspace, and of what is not as it should be."""
 
+import shlex
 import shutil
 from html import escape
 
@@ -50,6 +51,13 @@ def test_an_empty_catalog_says_what_to_do(visit, empty_root, page, says):
     assert not app.exception
     assert not app.error
     assert says in shown(app)
+
+
+@pytest.mark.parametrize("page", ["overview", "datasets"])
+def test_a_command_to_copy_works_in_a_folder_with_a_blank_in_its_name(visit, tmp_path, page):
+    root, _ = create_workspace(tmp_path / "two words")
+    (command,) = (block.value for block in visit(root, page).code)
+    assert shlex.split(command)[:3] == ["maskledger", "--workspace", str(root)]
 
 
 def test_overview_counts_the_cases_in_every_state(visit, built):

@@ -14,6 +14,8 @@ import pytest
 from training_child import CHILD_ENVIRONMENT, PROJECT, run_job
 
 from curation.labels import ORGAN_IDS
+from pipelines.curves import curve_series
+from pipelines.trace import Trace
 from pipelines.training.jobs import JobCase, Reporter, TrainingError
 from pipelines.training.teacher_dataset import NnunetFolders, lay_out
 
@@ -69,6 +71,19 @@ def test_the_stages_come_in_order_and_count_to_their_end(trained_teacher):
     last = {event["stage"]: (event["step"], event["of"]) for event in progress}
     # 4 cases, twice in `plan` (labels, fingerprint); 4 epochs of 30 steps.
     assert last == {"plan": (8, 8), "preprocess": (4, 4), "train": (120, 120)}
+
+
+@pytest.mark.long
+def test_whoever_watches_sees_curves_that_never_go_back(trained_teacher):
+    trace = Trace()
+    for event in trained_teacher.events:
+        if event["event"] == "progress":
+            trace.add(event)
+    series = curve_series(trace.points)
+    assert set(series) == {"train loss", "train epoch_loss", "train val_loss", "train val_dice"}
+    assert all(steps == sorted(set(steps)) for steps, _ in series.values())
+    # 4 epochs of 30 steps.
+    assert series["train val_dice"][0] == [30, 60, 90, 120]
 
 
 @pytest.mark.long
