@@ -1,7 +1,6 @@
 """The worklist: what is listed and why, filters, how far the review is, and the way from case to case."""
 
 import re
-import shutil
 from dataclasses import replace
 from html import escape
 from urllib.parse import unquote
@@ -40,15 +39,6 @@ def expected(built):
     """What `maskledger review list` says of the small workspace."""
     with open_workspace(built.root) as ws:
         return worklist(ws.bench(jobs=1), limit=1000)
-
-
-@pytest.fixture
-def root(built, tmp_path, monkeypatch):
-    """A copy of the small workspace, to decide in."""
-    copied = tmp_path / "w"
-    shutil.copytree(built.root, copied)
-    monkeypatch.setenv("MASKLEDGER_AUTHOR", "Ada Tester")
-    return copied
 
 
 def test_an_empty_catalog_says_what_to_do(visit, tmp_path):
