@@ -14,8 +14,7 @@ from app.settings import AccessRole
 from curation.errors import UsageError
 from curation.labels import BY_NAME, CLASS_NAMES
 from dashboards import access
-from dashboards.components.markup import Html, cut, markup, square, table, tag
-from dashboards.components.times import stamp
+from dashboards.components.review_list import standing_table
 from dashboards.components.viewer import pill_colors
 from dashboards.session import problems_said, say
 from db.models import FindingState
@@ -176,22 +175,7 @@ def standing_decisions(decisions: Sequence[DecisionRow]) -> None:
     if not decisions:
         st.caption("Nobody has decided anything that holds of this version yet.")
         return
-    kinds = {"accepted": "done", "rejected": "error", "absent": "warning"}
-    st.html(
-        table(
-            ("Class", "Verdict", "Of", "By", "When (UTC)", "Reason"),
-            [
-                (
-                    Html(square(d.class_name, "original") + " " + markup(BY_NAME[d.class_name].title)),
-                    tag(d.verdict.value, kinds.get(d.verdict.value, "")),
-                    d.model, cut(d.person), stamp(d.created_at), d.reason or None,
-                )
-                for d in decisions
-            ],
-            label="Decisions that hold",
-            compact=True,
-        )
-    )  # fmt: skip
+    st.html(standing_table(decisions))
 
 
 def dismiss_finding(case: CasePage, seen: Seen) -> None:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from curation.labels import BY_ID
-from dashboards.components.markup import Html, markup, square, table
+from dashboards.components.markup import Html, class_cell, markup, table
 from dashboards.components.viewer import value_title
 from dashboards.session import page_bench, plain, problems_told
 from db.queries import CasePage
@@ -55,8 +55,7 @@ def _table(rows: list[ValueDiff]) -> Html:
 
 
 def _class(value: int) -> Html:
-    mark = square(BY_ID[value].name, "original") + " " if value in BY_ID else ""
-    return Html(mark + markup(value_title(value)))
+    return class_cell(BY_ID[value].name) if value in BY_ID else markup(value_title(value))
 
 
 def _state(row: ValueDiff, side: int) -> str | None:
