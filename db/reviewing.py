@@ -155,7 +155,7 @@ class Candidates:
     cases: int
 
     def numbers(self) -> dict[str, NDArray[np.float64]]:
-        """The columns as numbers, all fields of `Candidate`: what `score_columns` takes."""
+        """The columns as numbers, all fields of `Candidate`: what `curation.worklist.score` takes."""
         known = {name: numbers(values) for name, values in self.columns.items()}
         drawn = np.full(max(CLASS_IDS) + 1, np.nan)
         for class_id, n in self.drawn_in.items():
