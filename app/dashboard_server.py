@@ -8,8 +8,6 @@ from pathlib import Path
 from app.dashboard_login import LOOPBACK, login_file
 from curation.errors import CurationError
 
-HOST = LOOPBACK
-
 
 class PortTakenError(CurationError):
     """Something else listens on the port that the dashboard was to use."""
@@ -20,7 +18,7 @@ def serve(
     *,
     port: int,
     open_browser: bool,
-    address: str = HOST,
+    address: str = LOOPBACK,
     login: bool = False,
     read_only: bool = False,
 ) -> None:
@@ -39,7 +37,7 @@ def serve(
     """
     require_free(port, address)
     print(f"maskledger dashboard of {root}" + (", read-only" if read_only else ""))
-    print(f"    http://{address}:{port}")
+    print(f"    http://{_in_a_url(address)}:{port}")
     who = "People log in" if login else "It has no login, so it serves this machine only"
     print(f"{who}. Ctrl-C ends it.", flush=True)
     environment = os.environ | {
@@ -52,7 +50,7 @@ def serve(
     os.execve(sys.executable, [sys.executable, *arguments], environment)
 
 
-def require_free(port: int, address: str = HOST) -> None:
+def require_free(port: int, address: str = LOOPBACK) -> None:
     """Make sure that nobody listens on a port of an address of this machine.
 
     Raises:
@@ -70,7 +68,7 @@ def require_free(port: int, address: str = HOST) -> None:
             ) from error
 
 
-def streamlit_arguments(port: int, open_browser: bool, address: str = HOST) -> list[str]:
+def streamlit_arguments(port: int, open_browser: bool, address: str = LOOPBACK) -> list[str]:
     """What follows the interpreter on Streamlit's command line.
 
     Colors and all else that does not change stand in dashboards/.streamlit/config.toml; what keeps the
@@ -84,5 +82,11 @@ def streamlit_arguments(port: int, open_browser: bool, address: str = HOST) -> l
         f"--server.headless={str(not open_browser).lower()}",
         "--server.showEmailPrompt=false",
         "--browser.gatherUsageStats=false",
-        f"--browser.serverAddress={HOST}",
+        f"--browser.serverAddress={_in_a_url(address)}",
     ]  # fmt: skip
+
+
+def _in_a_url(address: str) -> str:
+    """The host of a URL that somebody at this machine opens; who listens on all addresses is at the loopback, too."""
+    address = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(address, address)
+    return f"[{address}]" if ":" in address else address

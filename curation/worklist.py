@@ -100,19 +100,19 @@ class Candidate(NamedTuple):
     cases: int | None = None
 
 
-def score(candidates: Sequence[Candidate], weights: Weights = WEIGHTS) -> Column:
-    """Points of many candidates at once, (N,); the sums of what `explain` says of each."""
-    if not candidates:
-        return np.zeros(0)
-    return score_columns(
-        {name: numbers(c) for name, c in zip(Candidate._fields, zip(*candidates, strict=True), strict=True)},
-        weights,
-    )
+def score(known: Mapping[str, Column], weights: Weights = WEIGHTS) -> Column:
+    """Points of many candidates at once, (N,); the sums of what `explain` says of each.
 
-
-def score_columns(known: Mapping[str, Column], weights: Weights = WEIGHTS) -> Column:
-    """The same of candidates as columns, (N,) each: a field of `Candidate` to its values, NaN where unknown."""
+    Args:
+        known: The candidates as columns, (N,) each: every field of `Candidate` to its values, NaN where unknown.
+        weights: What counts how much.
+    """
     return np.sum(list(_parts(known, weights).values()), axis=0)
+
+
+def columns(candidate: Candidate) -> dict[str, Column]:
+    """One candidate as `score` takes it."""
+    return {name: numbers([value]) for name, value in zip(Candidate._fields, candidate, strict=True)}
 
 
 def numbers(values: Sequence[float | None]) -> Column:
@@ -137,8 +137,7 @@ def explain(
         )
         for f in findings
     ]  # fmt: skip
-    one = {name: numbers([value]) for name, value in zip(Candidate._fields, candidate, strict=True)}
-    for name, points in _parts(one, weights).items():
+    for name, points in _parts(columns(candidate), weights).items():
         if name not in ("errors", "warnings"):
             reasons.append(_reason(name, float(points[0]), candidate, weights))
     return tuple(sorted((r for r in reasons if r.points > 0), key=lambda r: -r.points))

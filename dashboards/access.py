@@ -11,7 +11,7 @@ import streamlit as st
 from app.settings import AccessRole, Environment, read_config
 from curation.errors import CurationError
 from dashboards.components.markup import Html, markup
-from dashboards.session import plain, workspace
+from dashboards.session import page_bench, plain, workspace
 from pipelines.runs import Workbench
 
 
@@ -113,9 +113,7 @@ def bench(role: AccessRole, deed: str) -> Workbench:
         AccessDeniedError: See `require`.
     """
     found = require(role, deed)
-    ws = workspace()
-    # A page does not wait for a database that is gone: it says so, and the person tries again.
-    return replace(ws.bench(jobs=1), author=found.name, catalog=ws.catalog)
+    return replace(page_bench(), author=found.name)
 
 
 def entrance() -> bool:

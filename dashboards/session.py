@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import streamlit as st
 from sqlalchemy.exc import SQLAlchemyError
@@ -10,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.settings import Environment
 from app.workspace import Workspace, open_workspace
 from curation.errors import CurationError, UsageError, first_line
+from pipelines.runs import Workbench
 
 # What a user or the world can cause; anything else is a defect of ours, and Streamlit logs it.
 TOLD = (CurationError, SQLAlchemyError)
@@ -24,6 +26,15 @@ def workspace() -> Workspace:
     """
     # The environment is part of the key: tests open several workspaces in one process.
     return _opened(Environment().model_dump_json())[0]
+
+
+def page_bench() -> Workbench:
+    """What a stage that only reads works with; of one that writes: see `access.bench`.
+
+    A page does not wait for a database that is gone: it says so, and the person tries again.
+    """
+    ws = workspace()
+    return replace(ws.bench(jobs=1), catalog=ws.catalog)
 
 
 @st.cache_resource(show_spinner=False, on_release=lambda opened: opened[1].close())

@@ -19,7 +19,6 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    true,
 )
 from sqlalchemy.orm import Session, aliased
 
@@ -39,15 +38,13 @@ from db.models import (
     Model,
     Prediction,
     PredictionClass,
-    Retraction,
     Source,
     Verdict,
-    VersionKind,
 )
 from db.queries.counting import census
 from db.saved_queries import resolved
 from db.snapshots import NEWEST, frame
-from db.standing import class_is_accepted, class_is_stale, is_retracted
+from db.standing import class_is_accepted, class_is_stale, is_retracted, may_be_stale
 
 # Rows that are Python objects at a time.
 _CHUNK = 10_000
@@ -155,7 +152,7 @@ class Candidates:
     cases: int
 
     def numbers(self) -> dict[str, NDArray[np.float64]]:
-        """The columns as numbers, all fields of `Candidate`: what `score_columns` takes."""
+        """The columns as numbers, all fields of `Candidate`: what `curation.worklist.score` takes."""
         known = {name: numbers(values) for name, values in self.columns.items()}
         drawn = np.full(max(CLASS_IDS) + 1, np.nan)
         for class_id, n in self.drawn_in.items():
@@ -196,7 +193,7 @@ def candidates(
     known = _drawn_by_models(session)
     node = resolved(session, query)
     only = None if class_ids is None else sorted(c for c in class_ids if c is not None)
-    statements = [_class_candidates(node, agreement_below, known, _may_be_stale(session), only)]
+    statements = [_class_candidates(node, agreement_below, known, may_be_stale(session), only)]
     if class_ids is None or None in class_ids:
         statements.append(_mask_candidates(node))
     for statement in statements:
@@ -238,27 +235,12 @@ def _drawn_by_models(session: Session) -> list[int]:
     return sorted(model_id * _CLASSES_OF_A_MODEL + class_id for model_id, class_id in rows)
 
 
-def _may_be_stale(session: Session) -> ColumnElement[bool]:
-    """Whether any class of a case can be stale (`class_is_stale`): asked of a case, before it is asked of 14 classes.
-
-    What was neither predicted again by one model nor ingested again is stale only by a retraction, and few catalogs
-    have one: of a million classes that question alone took as long as all the others.
-    """
-    if session.scalar(select(Retraction.id).limit(1)) is not None:
-        return true()
-    again = (
-        select(Prediction.case_id).group_by(Prediction.case_id, Prediction.model_id).having(func.count() > 1)
-    )
-    revised = select(MaskVersion.case_id).where(
-        MaskVersion.kind == VersionKind.INGESTED, MaskVersion.parent_id.is_not(None)
-    )
-    if all(session.execute(some.limit(1)).first() is None for some in (again, revised)):
-        return false()
-    return or_(Case.id.in_(again), Case.id.in_(revised))
-
-
 def _class_candidates(
-    node: Node, agreement_below: float, known: list[int], may_be_stale: Any, only: list[int] | None
+    node: Node,
+    agreement_below: float,
+    known: list[int],
+    case_may_be_stale: ColumnElement[bool],
+    only: list[int] | None,
 ) -> Select[Any]:
     asked = frame(NEWEST)
     a, said = aliased(Annotation), aliased(PredictionClass)
@@ -266,7 +248,7 @@ def _class_candidates(
     model_draws = newest.c.model_id * _CLASSES_OF_A_MODEL + a.class_id
     # What a model drew is judged by its own prediction, what somebody else drew by the newest one.
     pseudo = a.prediction_id.is_not(None)
-    stale = and_(may_be_stale, class_is_stale(a))
+    stale = and_(case_may_be_stale, class_is_stale(a))
     accepted_in = select(Decision.case_id).where(Decision.verdict == Verdict.ACCEPTED)
     agreement = case((or_(pseudo, model_draws.in_(known)), said.agreement))
     return (

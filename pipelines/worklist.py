@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from curation.labels import BY_ID
 from curation.status import Origin
-from curation.worklist import WEIGHTS, Candidate, OpenFinding, Reason, explain, score_columns
+from curation.worklist import WEIGHTS, Candidate, OpenFinding, Reason, explain, score
 from db import case_files, reviewing, standing
 from pipelines.runs import Workbench
 
@@ -88,7 +88,7 @@ def rank(
         session, query, agreement_below=WEIGHTS.agreement.limit, class_ids=class_ids
     ):
         by_class.update(chunk.columns["class_id"])
-        points = score_columns(chunk.numbers())
+        points = score(chunk.numbers())
         # Most of a million candidates are not worth a look at more than their points.
         least = best[-1][0] if len(best) == limit else -1.0
         for place in np.flatnonzero(points >= least).tolist():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from curation.labels import BY_NAME
 from curation.status import Status
-from dashboards.components.markup import Html, cut, markup, square, table, tag
+from dashboards.components.markup import Html, class_cell, cut, markup, table, tag
 from dashboards.components.times import stamp
 from dashboards.components.viewer import value_title
 from db.queries import AnnotationRow, CasePage, PredictionRow, VersionDetail
@@ -56,7 +56,10 @@ def changes_table(rows: Sequence[Change]) -> Html:
     """What came in, went out or was redrawn."""
     return table(
         ("Class", "", "Before", "After", "Before (ml)", "After (ml)"),
-        [(_class(r.class_name), r.what, r.before, r.after, _ml(r.before_ml), _ml(r.after_ml)) for r in rows],
+        [
+            (class_cell(r.class_name), r.what, r.before, r.after, _ml(r.before_ml), _ml(r.after_ml))
+            for r in rows
+        ],
         numeric=(4, 5),
         label="Changes against the parent version",
     )
@@ -82,7 +85,7 @@ def census_table(case: CasePage) -> Html:
             pieces = f"{a.components} ({a.largest_share:.0%})"
         rows.append(
             (
-                Html(square(a.class_name, a.origin or a.status) + " " + markup(BY_NAME[a.class_name].title)),
+                class_cell(a.class_name, a.origin or a.status),
                 state,
                 cut(by) if by else None,
                 f"{a.volume_ml:,.1f}" if drawn else None,
@@ -107,7 +110,7 @@ def findings_table(detail: VersionDetail) -> Html:
         [
             (
                 tag(f.severity.value, f.severity.value),
-                _class(f.class_name) if f.class_name else "whole mask",
+                class_cell(f.class_name) if f.class_name else "whole mask",
                 f.check.replace("_", " "),
                 f.message,
                 f.state.value if f.person is None else f"{f.state.value} by {f.person}",
@@ -175,10 +178,6 @@ def predictions_table(predictions: Sequence[PredictionRow]) -> Html:
         numeric=(3, 5, 6, 7),
         label="Predictions",
     )
-
-
-def _class(name: str) -> Html:
-    return Html(square(name, "original") + " " + markup(BY_NAME[name].title))
 
 
 def _ml(volume: float | None) -> str | None:

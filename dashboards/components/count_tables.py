@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from curation.labels import BY_NAME, CLASS_NAMES
+from curation.labels import CLASS_NAMES
 from curation.status import Origin, Status
 from dashboards import chart_queries
-from dashboards.components.markup import Html, markup, query_link, square, table
+from dashboards.components.markup import Html, class_cell, query_link, table
 from dashboards.figures import STATUS_TITLES, ClassCounts
 
 
@@ -24,7 +24,10 @@ def classes_table(classes: ClassCounts, *, at: str) -> Html:
     """Cases per class by status, and the annotated ones by origin."""
     standings = (*STATUS_TITLES, *Origin)
     rows = [
-        (_class(name), *(_linked(classes[name][s], chart_queries.of_class(name, s), at) for s in standings))
+        (
+            class_cell(name),
+            *(_linked(classes[name][s], chart_queries.of_class(name, s), at) for s in standings),
+        )
         for name in CLASS_NAMES
     ]
     titles = [STATUS_TITLES[s] if isinstance(s, Status) else f"of these {s.value}" for s in standings]
@@ -37,7 +40,7 @@ def sources_table(coverage: Mapping[str, ClassCounts], *, at: str) -> Html:
     """Cases per class and source in which the class is annotated."""
     rows = [
         (
-            _class(name),
+            class_cell(name),
             *(
                 _linked(classes[name][Status.ANNOTATED], chart_queries.of_source(name, source), at)
                 for source, classes in coverage.items()
@@ -48,10 +51,6 @@ def sources_table(coverage: Mapping[str, ClassCounts], *, at: str) -> Html:
     columns = ("Class", *coverage)
     label = "Cases per class and source in which it is annotated"
     return table(columns, rows, numeric=range(1, len(columns)), label=label, compact=True)
-
-
-def _class(name: str) -> Html:
-    return Html(square(name, "original") + " " + markup(BY_NAME[name].title))
 
 
 def _linked(cases: int, query: str, at: str) -> Html | str:

@@ -5,6 +5,7 @@ lock, and told; a role is asked for when the button is pressed, whatever the pag
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import streamlit as st
@@ -13,8 +14,7 @@ from app.settings import AccessRole
 from curation.errors import UsageError
 from curation.labels import BY_NAME, CLASS_NAMES
 from dashboards import access
-from dashboards.components.markup import Html, cut, markup, square, table, tag
-from dashboards.components.times import stamp
+from dashboards.components.review_list import standing_table
 from dashboards.components.viewer import pill_colors
 from dashboards.session import problems_said, say
 from db.models import FindingState
@@ -26,28 +26,6 @@ from pipelines.review import Reviewed, absent, accept, dismiss, reject
 from pipelines.runs import Workbench
 
 LONGEST_REASON = 1000
-VERDICTS = ("accept", "reject", "absent", "out of field")
-_TITLES = {"accept": "Accept", "reject": "Reject", "absent": "Absent", "out of field": "Out of field"}
-_ICONS = {
-    "accept": ":material/check:", "reject": ":material/close:", "absent": ":material/block:",
-    "out of field": ":material/crop_free:",
-}  # fmt: skip
-# Streamlit keeps C and R for itself.
-_KEYS = {"accept": "A", "reject": "X", "absent": "B", "out of field": "O"}
-_HELP = {
-    "accept": "As it is drawn: from here on people alone change it.",
-    "reject": "It is wrong: missing in a new version, and the model that drew it does not fill it again.",
-    "absent": "Not in this patient, e.g. removed; what is drawn of it is taken out in a new version.",
-    "out of field": "The scan does not reach it, so nobody can know.",
-}
-_DEEDS = {
-    "accept": "accept a class", "reject": "reject a class", "absent": "call a class absent",
-    "out of field": "call a class out of field",
-}  # fmt: skip
-_DONE = {
-    "accept": "accepted", "reject": "rejected", "absent": "called absent",
-    "out of field": "called out of field",
-}  # fmt: skip
 
 
 class _Decide(Protocol):
@@ -62,9 +40,41 @@ def _out_of_field(
     return absent(bench, address, class_words, reason, out_of_field=True, seen=seen)
 
 
-_STAGES: dict[str, _Decide] = {
-    "accept": accept, "reject": reject, "absent": absent, "out of field": _out_of_field
-}  # fmt: skip
+@dataclass(frozen=True)
+class _Verdict:
+    """What can be said of classes. `key` is the keyboard's, `deed` of a refusal, `done` of what was booked."""
+
+    title: str
+    icon: str
+    key: str
+    help: str
+    deed: str
+    done: str
+    stage: _Decide
+    needs_reason: bool = True
+
+
+# Of the keys Streamlit keeps C and R for itself.
+_VERDICTS = (
+    _Verdict(
+        "Accept", ":material/check:", "A", "As it is drawn: from here on people alone change it.",
+        "accept a class", "accepted", accept, needs_reason=False,
+    ),
+    _Verdict(
+        "Reject", ":material/close:", "X",
+        "It is wrong: missing in a new version, and the model that drew it does not fill it again.",
+        "reject a class", "rejected", reject,
+    ),
+    _Verdict(
+        "Absent", ":material/block:", "B",
+        "Not in this patient, e.g. removed; what is drawn of it is taken out in a new version.",
+        "call a class absent", "called absent", absent,
+    ),
+    _Verdict(
+        "Out of field", ":material/crop_free:", "O", "The scan does not reach it, so nobody can know.",
+        "call a class out of field", "called out of field", _out_of_field,
+    ),
+)  # fmt: skip
 
 
 def decide_classes(case: CasePage, seen: Seen) -> None:
@@ -93,10 +103,10 @@ def decide_classes(case: CasePage, seen: Seen) -> None:
             placeholder="why; kept with the decision and in the new version's message",
         )  # fmt: skip
         with st.container(horizontal=True, key="verdicts"):
-            for verdict in VERDICTS:
+            for verdict in _VERDICTS:
                 st.form_submit_button(
-                    _TITLES[verdict], icon=_ICONS[verdict], shortcut=_KEYS[verdict], help=_HELP[verdict],
-                    key=f"verdict {verdict}", on_click=_decide, args=(verdict, case.address, seen, turn),
+                    verdict.title, icon=verdict.icon, shortcut=verdict.key, help=verdict.help,
+                    key=f"verdict {verdict.title.lower()}", on_click=_decide, args=(verdict, case.address, seen, turn),
                 )  # fmt: skip
 
 
@@ -109,20 +119,20 @@ def _closed(case: CasePage) -> str | None:
     return None
 
 
-def _decide(verdict: str, address: str, seen: Seen, turn: int) -> None:
+def _decide(verdict: _Verdict, address: str, seen: Seen, turn: int) -> None:
     names = list(st.session_state.get(f"decided classes {turn}") or [])
     reason = str(st.session_state.get(f"reason {turn}") or "").strip()
 
     def done(bench: Workbench) -> str:
         if not names:
             raise UsageError("Choose the classes first, then say what they are.")
-        if not reason and verdict != "accept":
+        if not reason and verdict.needs_reason:
             raise UsageError("Write a reason first: who looks at this class next wants to know why.")
         return _reviewed(
-            _STAGES[verdict](bench, f"{address}@{seen.version}", names, reason, seen=seen), verdict
+            verdict.stage(bench, f"{address}@{seen.version}", names, reason, seen=seen), verdict.done
         )
 
-    act(_DEEDS[verdict], address, done)
+    act(verdict.deed, address, done)
 
 
 def act(deed: str, address: str, stage: Callable[[Workbench], str]) -> None:
@@ -147,14 +157,14 @@ def _show_newest(address: str) -> None:
     st.session_state["case"] = address
 
 
-def _reviewed(done: Reviewed, verdict: str) -> str:
+def _reviewed(done: Reviewed, called: str) -> str:
     titles = ", ".join(BY_NAME[name].title for name in done.decided)
     already = ", ".join(BY_NAME[name].title for name in done.already)
     said = []
     if done.decided:
-        said.append(f"{titles}: {_DONE[verdict]}.")
+        said.append(f"{titles}: {called}.")
     if already:
-        said.append(f"{already}: {_DONE[verdict]} before, nothing is booked of it.")
+        said.append(f"{already}: {called} before, nothing is booked of it.")
     if done.after != done.before:
         said.append(f"This is version {done.after}.")
     return " ".join(said)
@@ -165,22 +175,7 @@ def standing_decisions(decisions: Sequence[DecisionRow]) -> None:
     if not decisions:
         st.caption("Nobody has decided anything that holds of this version yet.")
         return
-    kinds = {"accepted": "done", "rejected": "error", "absent": "warning"}
-    st.html(
-        table(
-            ("Class", "Verdict", "Of", "By", "When (UTC)", "Reason"),
-            [
-                (
-                    Html(square(d.class_name, "original") + " " + markup(BY_NAME[d.class_name].title)),
-                    tag(d.verdict.value, kinds.get(d.verdict.value, "")),
-                    d.model, cut(d.person), stamp(d.created_at), d.reason or None,
-                )
-                for d in decisions
-            ],
-            label="Decisions that hold",
-            compact=True,
-        )
-    )  # fmt: skip
+    st.html(standing_table(decisions))
 
 
 def dismiss_finding(case: CasePage, seen: Seen) -> None:

@@ -71,6 +71,11 @@ def square(class_name: str, state: str) -> Html:
     )
 
 
+def class_cell(class_name: str, state: str = "original") -> Html:
+    """A class with its square."""
+    return Html(square(class_name, state) + " " + markup(BY_NAME[class_name].title))
+
+
 def squares(classes: dict[str, dict[str, str | None]]) -> Html:
     """All classes of a case in the label table's order."""
     drawn = (square(name, classes[name]["origin"] or classes[name]["status"] or "") for name in CLASS_NAMES)

@@ -1,6 +1,7 @@
 """A version's mask for an annotation tool, and the corrected one back as the case's next version."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import streamlit as st
 
@@ -9,7 +10,7 @@ from curation.errors import UsageError
 from curation.labels import BY_NAME
 from dashboards import access
 from dashboards.components.decisions import LONGEST_REASON, act
-from dashboards.session import workspace
+from dashboards.session import page_bench
 from db.queries import CasePage
 from pipelines.checkout import Tool, packed_for, packed_name
 from pipelines.correct import Corrected, Uploaded, correct
@@ -42,8 +43,7 @@ def download(case: CasePage) -> None:
 
 def _packed(address: str, tool: Tool, with_image: bool) -> Callable[[], bytes]:
     """Packs when the button is pressed, not for everybody who looks: then no page is at hand to ask who it is."""
-    ws = workspace()
-    return lambda: packed_for(ws.bench(jobs=1), address, tool, with_image=with_image)
+    return partial(packed_for, page_bench(), address, tool, with_image=with_image)
 
 
 def upload(case: CasePage) -> None:

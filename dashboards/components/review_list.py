@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from curation.labels import BY_ID, BY_NAME, CLASS_NAMES
-from dashboards.components.markup import Html, case_link, cut, joined, markup, square, table, tag
+from dashboards.components.markup import Html, case_link, class_cell, cut, joined, markup, table, tag
 from dashboards.components.times import stamp
 from dashboards.neighbours import in_worklist
 from dashboards.ranked import Asked
@@ -48,11 +48,6 @@ def worklist_table(
     )
 
 
-def class_cell(name: str, state: str = "original") -> Html:
-    """A class with its square."""
-    return Html(square(name, state) + " " + markup(BY_NAME[name].title))
-
-
 def _reasons(item: Item) -> Html:
     lines = (
         Html(f'<div><span class="ml-points">+{reason.points:.0f}</span> {markup(reason.sentence)}</div>')
@@ -91,6 +86,22 @@ def person_progress_table(counts: Sequence[ReviewCount]) -> Html:
     ]
     columns = ("Reviewer", "Accepted", "Rejected", "Absent", "Last (UTC)")
     return table(columns, rows, numeric=(1, 2, 3), label="Review per person", compact=True)
+
+
+def standing_table(decisions: Sequence[DecisionRow]) -> Html:
+    """Decisions that hold of one version, and whose drawing was judged."""
+    return table(
+        ("Class", "Verdict", "Of", "By", "When (UTC)", "Reason"),
+        [
+            (
+                class_cell(d.class_name), tag(d.verdict.value, _KINDS[d.verdict]), d.model, cut(d.person),
+                stamp(d.created_at), d.reason or None,
+            )
+            for d in decisions
+        ],
+        label="Decisions that hold",
+        compact=True,
+    )  # fmt: skip
 
 
 def decisions_table(decisions: Sequence[tuple[str, DecisionRow]]) -> Html:

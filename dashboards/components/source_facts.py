@@ -6,7 +6,7 @@ from curation.labels import BY_ID, CLASSES, UNRESOLVED_BY_VALUE
 from curation.mappings import LabelMapping, class_phrase, drawn_classes, value_spans
 from curation.query import quote
 from curation.status import Status
-from dashboards.components.markup import Html, joined, link, markup, query_link, square, table, tag
+from dashboards.components.markup import Html, class_cell, joined, link, markup, query_link, table, tag
 from dashboards.components.times import stamp
 from dashboards.components.viewer import value_title
 from db.queries import RevisionRow, SourceRow
@@ -50,7 +50,7 @@ def census_table(source: str, classes: Mapping[str, Mapping[str, int]]) -> Html:
         ("Class", *(status.value.replace("_", " ").capitalize() for status in _STATUSES)),
         [
             (
-                Html(square(c.name, "original") + " " + markup(c.title)),
+                class_cell(c.name),
                 *(
                     query_link(f"{asked} and {_ASKED[status]} {c.name}", f"{classes[c.name][status]:,}")
                     if classes[c.name][status]
@@ -161,7 +161,7 @@ def notes_list(notes: Sequence[str]) -> Html:
 
 def _target(target: int) -> Html:
     if target in BY_ID:
-        return Html(square(BY_ID[target].name, "original") + " " + markup(BY_ID[target].title))
+        return class_cell(BY_ID[target].name)
     return Html(f'<span class="quiet">{markup(value_title(target))}</span>')
 
 

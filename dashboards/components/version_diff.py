@@ -3,9 +3,9 @@
 import streamlit as st
 
 from curation.labels import BY_ID
-from dashboards.components.markup import Html, markup, square, table
+from dashboards.components.markup import Html, class_cell, markup, table
 from dashboards.components.viewer import value_title
-from dashboards.session import plain, problems_told, workspace
+from dashboards.session import page_bench, plain, problems_told
 from db.queries import CasePage
 from pipelines.changes import Comparison, ValueDiff, compare, drawn
 
@@ -30,8 +30,7 @@ def compare_versions(case: CasePage) -> None:
         if before == after:
             st.caption("That is one version twice; choose two.")
             return
-        ws = workspace()
-        found = compare(ws.bench(jobs=1), f"{case.address}@{before}", f"{case.address}@{after}")
+        found = compare(page_bench(), f"{case.address}@{before}", f"{case.address}@{after}")
         rows = [*found.classes.values(), *found.reserved.values()]
         if not rows:
             st.caption("Nothing differs: every class has the same voxels, status and origin.")
@@ -56,8 +55,7 @@ def _table(rows: list[ValueDiff]) -> Html:
 
 
 def _class(value: int) -> Html:
-    mark = square(BY_ID[value].name, "original") + " " if value in BY_ID else ""
-    return Html(mark + markup(value_title(value)))
+    return class_cell(BY_ID[value].name) if value in BY_ID else markup(value_title(value))
 
 
 def _state(row: ValueDiff, side: int) -> str | None:

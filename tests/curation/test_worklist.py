@@ -1,12 +1,13 @@
 """What needs eyes most: the points by hand, and that reasons and sums tell the same."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.labels import CLASS_IDS
 from curation.status import Severity
-from curation.worklist import Candidate, OpenFinding, Slope, explain, score
+from curation.worklist import Candidate, OpenFinding, Slope, columns, explain, score
 
 LIVER, TUMOR = 1, 14
 
@@ -16,7 +17,7 @@ def finding(severity: Severity, number: int = 1) -> OpenFinding:
 
 
 def points(candidate: Candidate) -> float:
-    return float(score([candidate])[0])
+    return float(score(columns(candidate))[0])
 
 
 @pytest.mark.parametrize(
@@ -52,11 +53,13 @@ def test_an_error_outweighs_every_doubt_of_a_model_about_one_class():
 
 
 def test_a_slope_gives_nothing_to_what_is_unknown():
-    assert Slope(10.0, limit=0.5, worst=0.0).of(score([Candidate(LIVER)]) * float("nan")).tolist() == [0.0]
+    assert Slope(10.0, limit=0.5, worst=0.0).of(score(columns(Candidate(LIVER))) * float("nan")).tolist() == [
+        0.0
+    ]
 
 
 def test_nothing_has_no_points():
-    assert score([]).tolist() == []
+    assert score({name: np.zeros(0) for name in Candidate._fields}).tolist() == []
 
 
 def test_every_reason_says_value_and_limit_and_the_weightiest_comes_first():

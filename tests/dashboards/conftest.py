@@ -1,5 +1,6 @@
 """A small workspace, and a way to run one page of the dashboard on it without a browser."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,15 @@ HOME = Path(__file__).resolve().parents[2] / "dashboards" / "home.py"
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The small workspace; nobody changes it."""
     return build(tmp_path_factory.mktemp("dashboard"))
+
+
+@pytest.fixture
+def root(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the small workspace, to decide and correct in; its person is Ada."""
+    copied = tmp_path / "w"
+    shutil.copytree(built.root, copied)
+    monkeypatch.setenv("MASKLEDGER_AUTHOR", "Ada Tester")
+    return copied
 
 
 @pytest.fixture

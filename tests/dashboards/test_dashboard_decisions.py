@@ -1,6 +1,6 @@
 """What a reviewer decides on a case's page, what a viewer cannot, and what happens when somebody was faster."""
 
-import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -14,15 +14,6 @@ from pipelines.purge import purge
 from pipelines.review import accept, reject
 
 CASE = f"{SOURCE}/PHANTOM_0001"
-
-
-@pytest.fixture
-def root(built, tmp_path, monkeypatch):
-    """A copy of the small workspace, to decide in; its person is Ada."""
-    copied = tmp_path / "w"
-    shutil.copytree(built.root, copied)
-    monkeypatch.setenv("MASKLEDGER_AUTHOR", "Ada Tester")
-    return copied
 
 
 def newest(root, address=CASE):
@@ -48,11 +39,11 @@ def press(app: AppTest, verdict: str) -> AppTest:
     return app.button(key=f"verdict {verdict}").click().run()
 
 
-def by_another(root, person="Bob"):
+@contextmanager
+def by_bob(root):
     """A bench of somebody else, as their own process has it."""
-    opened = open_workspace(root)
-    ws = opened.__enter__()
-    return replace(ws.bench(jobs=1), author=person), opened
+    with open_workspace(root) as ws:
+        yield replace(ws.bench(jobs=1), author="Bob")
 
 
 def test_a_rejected_class_is_missing_in_a_new_version_that_names_person_and_reason(visit, root):
@@ -132,9 +123,8 @@ def test_a_viewers_role_in_the_settings_is_asked_at_the_click(visit, root):
 
 def test_the_second_of_two_reviewers_is_told_and_sees_what_the_first_one_made(visit, root):
     app = visit(root, "case", case=CASE)
-    bob, opened = by_another(root)
-    reject(bob, CASE, ["spleen"], "is stomach")
-    opened.__exit__(None, None, None)
+    with by_bob(root) as bob:
+        reject(bob, CASE, ["spleen"], "is stomach")
     press(fill(app, ["spleen"], "mine"), "reject")
     assert "version 3 (reviewed by Bob) came while you looked at version 2" in app.error[0].value.replace(
         "\\", ""
@@ -148,9 +138,8 @@ def test_the_second_of_two_reviewers_is_told_and_sees_what_the_first_one_made(vi
 
 def test_a_decision_without_a_version_is_told_too(visit, root):
     app = visit(root, "case", case=CASE)
-    bob, opened = by_another(root)
-    accept(bob, CASE, ["spleen"])
-    opened.__exit__(None, None, None)
+    with by_bob(root) as bob:
+        accept(bob, CASE, ["spleen"])
     press(fill(app, ["spleen"], "mine"), "reject")
     assert "Bob called spleen accepted while you looked at it" in app.error[0].value
     assert holding(root) == [("spleen", "accepted", "Bob", "")]

@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import shutil
 import zipfile
 
 import nibabel as nib
@@ -17,15 +16,6 @@ from db import queries
 from pipelines.checkout import Tool, packed_for, packed_name
 
 CASE = f"{SOURCE}/PHANTOM_0001"
-
-
-@pytest.fixture
-def root(built, tmp_path, monkeypatch):
-    """A copy of the small workspace, to correct in; its person is Ada."""
-    copied = tmp_path / "w"
-    shutil.copytree(built.root, copied)
-    monkeypatch.setenv("MASKLEDGER_AUTHOR", "Ada Tester")
-    return copied
 
 
 def page_of(root, address=CASE):

@@ -35,3 +35,19 @@ def test_streamlit_is_bound_to_the_loopback_and_tells_nobody():
     assert "--server.showEmailPrompt=false" in arguments
     assert "--server.headless=true" in arguments
     assert "--server.headless=false" in streamlit_arguments(8501, open_browser=True)
+
+
+@pytest.mark.parametrize(
+    ("address", "opened"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("192.168.1.4", "192.168.1.4"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("::1", "[::1]"),
+        ("::", "[::1]"),
+    ],
+)
+def test_the_browser_is_opened_where_somebody_listens(address, opened):
+    arguments = streamlit_arguments(8501, open_browser=True, address=address)
+    assert f"--server.address={address}" in arguments
+    assert f"--browser.serverAddress={opened}" in arguments

@@ -36,9 +36,9 @@ def address(root, tmp_path_factory):
         yield found
 
 
-def newest(root, address=CASE):
+def newest(root):
     with open_workspace(root) as ws, ws.catalog.reading() as session:
-        return queries.case_page(session, address).versions[-1]
+        return queries.case_page(session, CASE).versions[-1]
 
 
 def choose(page, *titles: str) -> None:
@@ -127,7 +127,7 @@ def test_from_the_worklist_to_a_case_and_on_by_a_key(page, address):
     step(page, "p", "first => document.querySelector('h1').innerText === first", first)
 
 
-def test_a_case_called_script_is_text_on_the_worklist_and_when_it_is_decided_about(page, root, address):
+def test_a_case_called_script_is_text_on_the_worklist_and_when_it_is_decided_about(page, address):
     page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
     page.goto(f"{address}/worklist?q=pseudo%20any%20organ")
     settled(page)
@@ -139,7 +139,6 @@ def test_a_case_called_script_is_text_on_the_worklist_and_when_it_is_decided_abo
     page.get_by_role("button", name=re.compile("^Accept")).click()
     page.wait_for_selector("text=Liver: accepted.")
     page.wait_for_selector("text=<img src=x onerror=alert(1)>")
-    assert newest(root, f"{SOURCE}/{HOSTILE_NAME}") is not None
 
 
 @pytest.mark.parametrize("width", [1280, 1920])
