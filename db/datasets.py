@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from curation.errors import UsageError
 from curation.status import Origin
 from db import taints
-from db.models import Case, Dataset, DatasetVersion, MaskVersion, Member, Source, Split, Tombstone
+from db.models import Dataset, DatasetVersion, Member, Split, Tombstone
 from db.taints import TaintRow
 from db.writes import MemberValues
 
@@ -44,18 +44,6 @@ class DatasetVersionRow:
     def address(self) -> str:
         """``NAME@N``."""
         return f"{self.name}@{self.number}"
-
-
-@dataclass(frozen=True)
-class MemberRow:
-    """One member: ``SOURCE/NAME``, its pinned version, and where it stands in the split."""
-
-    case_id: int
-    version_id: int
-    case: str
-    version: int
-    split: Split
-    fold: int | None
 
 
 def datasets(session: Session) -> list[DatasetVersionRow]:
@@ -96,22 +84,6 @@ def member_values(session: Session, dataset_version_id: int) -> list[MemberValue
         .order_by(Member.case_id)
     )  # fmt: skip
     return [MemberValues(*row) for row in rows]
-
-
-def members(session: Session, dataset_version_id: int) -> list[MemberRow]:
-    """The members with their addresses and version numbers, in order of address."""
-    rows = session.execute(
-        select(Member, Source.name, Case.name, MaskVersion.number)
-        .join(Case, Case.id == Member.case_id)
-        .join(Source, Source.id == Case.source_id)
-        .join(MaskVersion, MaskVersion.id == Member.version_id)
-        .where(Member.dataset_version_id == dataset_version_id)
-    )
-    found = [
-        MemberRow(m.case_id, m.version_id, f"{source}/{name}", number, m.split, m.fold)
-        for m, source, name, number in rows
-    ]
-    return sorted(found, key=lambda row: row.case)
 
 
 def _rows(session: Session, *conditions: Any) -> list[DatasetVersionRow]:

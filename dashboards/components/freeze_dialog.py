@@ -3,11 +3,10 @@
 import streamlit as st
 
 from app.settings import AccessRole
-from app.workspace import Workspace
 from curation.status import Origin
 from dashboards import access
 from dashboards.components.markup import Html, code, link, table
-from dashboards.session import plain, problems_told
+from dashboards.session import page_bench, plain, problems_told
 from pipelines.freeze import ALL_ORIGINS, FreezeRequest, freeze, plan
 from pipelines.leaks import Leak, leaks
 
@@ -22,10 +21,10 @@ def open_freeze_dialog() -> None:
     st.session_state[_OPEN] = True
 
 
-def freeze_dialog(ws: Workspace, query: str) -> None:
+def freeze_dialog(query: str) -> None:
     """Show the dialog while it is open."""
     if st.session_state.get(_OPEN):
-        _dialog(ws, query)
+        _dialog(query)
 
 
 def _dismissed() -> None:
@@ -34,7 +33,7 @@ def _dismissed() -> None:
 
 
 @st.dialog("Freeze as a dataset", width="large", on_dismiss=_dismissed)
-def _dialog(ws: Workspace, query: str) -> None:
+def _dialog(query: str) -> None:
     """Ask for name and split, check for leaks, freeze; the query's cases at their newest versions."""
     refused = access.refusal(AccessRole.ADMIN, _DEED)
     if refused:
@@ -46,7 +45,7 @@ def _dialog(ws: Workspace, query: str) -> None:
     if st.button("Check", key="freeze check", icon=":material/fact_check:", disabled=not request.name):
         st.session_state.pop(_CHECKED, None)
         with problems_told():
-            bench = ws.bench(jobs=1)
+            bench = page_bench()
             planned = plan(bench, request)
             st.session_state[_CHECKED] = (request, planned, leaks(bench, planned))
     checked = st.session_state.get(_CHECKED)

@@ -11,7 +11,7 @@ from dashboards.components import dataset_facts
 from dashboards.components.commands import show_command
 from dashboards.components.markup import Html
 from dashboards.components.pages import page_of
-from dashboards.session import plain, problems_told, workspace
+from dashboards.session import page_bench, plain, problems_told, workspace
 from db import queries
 from db.models import Split
 from db.queries import DatasetVersionRow
@@ -79,7 +79,7 @@ def show_manifest(version: DatasetVersionRow) -> None:
             "A row per member: split, licence, citation, hashes, every class's status, origin, model and volume "
             "(ml), and the lineage. Purged members are left out."
         )
-        bench = ws.bench(jobs=1)
+        bench = page_bench()
         with st.container(horizontal=True):
             st.download_button(
                 "Manifest as CSV", partial(manifest_csv, bench, address), f"manifest-{name}.csv", "text/csv",
@@ -105,7 +105,7 @@ def show_manifest(version: DatasetVersionRow) -> None:
 @st.cache_data(max_entries=4, show_spinner="Comparing members …")
 def compared(root: str, before: str, after: str, state: tuple[object, ...]) -> DatasetDiff:  # noqa: ARG001
     """Two versions compared; they never change, and `state` says what may: what was purged of them."""
-    return diff_datasets(ws.bench(jobs=1), before, after)
+    return diff_datasets(page_bench(), before, after)
 
 
 def show_diff(version: DatasetVersionRow) -> None:

@@ -14,7 +14,7 @@ from dashboards.components import score_table
 from dashboards.components.commands import show_command
 from dashboards.components.model_facts import facts_table, models_table
 from dashboards.components.settings_table import settings_table
-from dashboards.session import plain, workspace
+from dashboards.session import page_bench, plain, workspace
 from db import queries
 from pipelines import fairness
 from pipelines.compare import METRICS, Comparison, compare
@@ -55,7 +55,7 @@ def compared(
     state: tuple[object, ...],  # noqa: ARG001 - likewise: which scores and models there are
 ) -> tuple[Comparison, list[str]]:
     """Models compared, and what makes that unequal where there are intervals to be read wrongly."""
-    comparison = compare(ws.bench(jobs=1), names, protocol, resamples=resamples)
+    comparison = compare(page_bench(), names, protocol, resamples=resamples)
     if not resamples:
         return comparison, []
     with ws.catalog.reading() as session:
@@ -113,7 +113,7 @@ def show_model(page: ModelPage) -> None:
     st.caption(
         f"{PROTOCOL_NOTES[protocol]} Mean ± standard deviation; numbers of cases stand in parentheses."
     )
-    by_set = scores_by_set(ws.bench(jobs=1), name, protocol)
+    by_set = scores_by_set(page_bench(), name, protocol)
     if by_set:
         st.html(score_table.sets_table(by_set, name))
     show_worst(name, protocol)
@@ -242,7 +242,7 @@ if one.open:
         if wanted is not None and wanted not in names:
             st.warning(f"No model is called {plain(wanted)}; choose one of these.", icon=":material/warning:")
         name = st.selectbox("Model", names, index=len(names) - 1, key="model", bind="query-params")
-        show_model(model_page(ws.bench(jobs=1), name, with_scores=False))
+        show_model(model_page(page_bench(), name, with_scores=False))
 if scores_tab.open:
     with scores_tab:
         if scored:

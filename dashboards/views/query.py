@@ -126,7 +126,7 @@ freeze_box.button(
     "Freeze…", icon=":material/ac_unit:", key="freeze", width="stretch", disabled=snapshot != queries.NEWEST,
     help="As a dataset of these cases at their newest versions", on_click=open_freeze_dialog,
 )  # fmt: skip
-freeze_dialog(ws, query or "")
+freeze_dialog(query or "")
 
 page = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1
 with ws.catalog.reading() as session:

@@ -3,7 +3,7 @@
 Answers are plain values that outlive the session.
 """
 
-from db.datasets import DatasetVersionRow, MemberRow, dataset_version, datasets, members
+from db.datasets import DatasetVersionRow, dataset_version, datasets
 from db.queries.counting import (
     COUNTED,
     Census,
@@ -18,7 +18,6 @@ from db.queries.logbook import (
     EventRow,
     LogRow,
     RunItemLine,
-    RunItemRow,
     RunRow,
     SourceRow,
     actions,
@@ -28,7 +27,6 @@ from db.queries.logbook import (
     log,
     run_by_id,
     run_item_page,
-    run_items,
     run_stages,
     runs,
     sources,
@@ -42,7 +40,7 @@ from db.queries.membership import (
     member_page,
     trained_on,
 )
-from db.queries.moments import INGESTED, NOW, ingested, snapshot_named
+from db.queries.moments import INGESTED, ingested, snapshot_named
 from db.queries.paging import ORDERS
 from db.queries.revisions import RevisionRow, revisions
 from db.queries.scored import (
@@ -112,7 +110,6 @@ __all__ = [
     "FIRST",
     "INGESTED",
     "NEWEST",
-    "NOW",
     "ORDERS",
     "AmbiguousCaseError",
     "AnnotationRow",
@@ -134,7 +131,6 @@ __all__ = [
     "LogRow",
     "MemberCounts",
     "MemberLine",
-    "MemberRow",
     "ModelRow",
     "Newest",
     "OfDataset",
@@ -145,7 +141,6 @@ __all__ = [
     "ReservedRow",
     "RevisionRow",
     "RunItemLine",
-    "RunItemRow",
     "RunRow",
     "SavedQueryRow",
     "ScoreRow",
@@ -185,7 +180,6 @@ __all__ = [
     "log",
     "member_counts",
     "member_page",
-    "members",
     "model",
     "models",
     "overview",
@@ -194,7 +188,6 @@ __all__ = [
     "revisions",
     "run_by_id",
     "run_item_page",
-    "run_items",
     "run_stages",
     "runs",
     "saved_queries",

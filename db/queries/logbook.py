@@ -35,20 +35,11 @@ class RunRow:
 
 
 @dataclass(frozen=True)
-class RunItemRow:
-    """What a run did with one case or file, and why not where it did not."""
-
-    subject: str
-    state: ItemState
-    reason: str
-    case_id: int | None
-    seconds: float | None
-    created_at: datetime
-
-
-@dataclass(frozen=True)
 class RunItemLine:
-    """The same as a list shows it. `case` is the subject where that is the address of a case in the catalog."""
+    """What a run did with one case or file, and why not where it did not.
+
+    `case` is the subject where that is the address of a case in the catalog.
+    """
 
     subject: str
     state: ItemState
@@ -145,17 +136,6 @@ def _with_items(session: Session, found: Sequence[Run]) -> list[RunRow]:
         )
         for run in found
     ]  # fmt: skip
-
-
-def run_items(session: Session, run_id: int, *, state: ItemState | None = None) -> list[RunItemRow]:
-    """What one run booked, in order."""
-    columns = (
-        RunItem.subject, RunItem.state, RunItem.reason, RunItem.case_id, RunItem.seconds, RunItem.created_at,
-    )  # fmt: skip
-    statement = select(*columns).where(RunItem.run_id == run_id).order_by(RunItem.id)
-    if state is not None:
-        statement = statement.where(RunItem.state == state)
-    return [RunItemRow(*row) for row in session.execute(statement)]
 
 
 def run_item_page(

@@ -43,7 +43,7 @@ def test_a_frozen_dataset_is_read_back_as_it_was_frozen(
     with catalog.reading() as session:
         row = queries.dataset_version(session, "strong@1")
         values = member_values(session, row.id)
-        shown = queries.members(session, row.id)
+        shown = queries.member_page(session, row.id, limit=9)
     assert (row.address, row.query, row.seed, row.author, row.message) == (
         "strong@1",
         "strong",
@@ -80,7 +80,7 @@ def test_folds_are_kept_per_member(catalog: Catalog, members: list[MemberValues]
     with catalog.reading() as session:
         row = queries.dataset_version(session, "strong")
         assert (row.folds, row.val_share) == (3, None)
-        assert [m.fold for m in queries.members(session, row.id)] == [1, 2, 0]
+        assert [m.fold for m in queries.member_page(session, row.id, limit=9)] == [1, 2, 0]
 
 
 def test_patient_and_licence_stay_as_they_were_when_it_was_frozen(

@@ -181,9 +181,9 @@ def test_a_run_is_booked_from_start_to_end(catalog: Catalog) -> None:
         writes.finish_run(session, run, RunState.DONE, "1 done, 1 refused")
     with catalog.reading() as session:
         (row,) = queries.runs(session, stage="train")
-        refused = queries.run_items(session, run, state=ItemState.REFUSED)
+        refused = queries.run_item_page(session, run, state=ItemState.REFUSED, limit=9)
         assert queries.runs(session, stage="ingest") == []
-        assert len(queries.run_items(session, run)) == 2
+        assert len(queries.run_item_page(session, run, limit=9)) == 2
     assert (row.state, row.message, row.total, row.items) == (
         "done",
         "1 done, 1 refused",

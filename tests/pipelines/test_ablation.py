@@ -201,7 +201,7 @@ def test_a_case_whose_patient_was_trained_on_is_left_out_too(tried):
 def test_a_validation_case_is_compared_and_said_to_flatter(tried):
     trained_on(tried, "base", "", val_share=0.5)
     with tried.catalog.reading() as session:
-        members = queries.members(session, queries.dataset_version(session, "d@1").id)
+        members = queries.member_page(session, queries.dataset_version(session, "d@1").id, limit=99)
     val = sorted(member.case for member in members if member.split == "val" and member.case != "S/D")
     found = ablation(tried, asked(query=PREDICTED))
     assert found.comparison.cases == len(val)

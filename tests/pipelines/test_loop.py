@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -28,6 +29,7 @@ from db.store import Store
 from pipelines.ablation import AblationRequest, ablation
 from pipelines.compare import compare
 from pipelines.complement import complement
+from pipelines.curves import curve_series
 from pipelines.evaluate import evaluate
 from pipelines.freeze import FreezeRequest, freeze, frozen_members
 from pipelines.ingest import IngestRequest, ingest
@@ -335,18 +337,22 @@ def test_a_training_killed_with_its_parent_goes_on_and_is_registered_once(loop):
     (loop.root / "maskledger.toml").touch()
     child = subprocess.Popen(command, cwd=PROJECT, start_new_session=True, stderr=subprocess.DEVNULL)
 
-    def training() -> bool:
+    def told() -> dict[str, Any]:
         with loop.catalog.reading() as session:
             runs = [run for run in queries.runs(session) if (run.key or "").startswith("student killed")]
-        return any(run.progress.get("stage") == "coarse" for run in runs)
+        return runs[0].progress if runs else {}
 
     deadline = time.monotonic() + 120
-    while not training():
+    while (progress := told()).get("stage") != "coarse":
         assert child.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.1)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
+    # What whoever looked at the run's page at that moment saw of it.
+    ((name, (steps, losses)),) = curve_series(progress["curve"]).items()
+    assert name == "coarse loss"
+    assert (steps[-1], losses[-1]) == (progress["step"], progress["loss"])
     with loop.catalog.reading() as session:
         assert queries.model(session, "killed") is None
     subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
