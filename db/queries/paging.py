@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, collate, select
+from sqlalchemy import ColumnElement, Select, collate, exists, select
 from sqlalchemy.orm import Session
 
 from curation.labels import CLASS_IDS, ORGAN_IDS
@@ -64,6 +64,10 @@ def page_ids(
         return _by_address(session, node, limit, offset, descending=descending)
     if snapshot == NEWEST and order in _FEW_VALUES and asks_states_alone(node):
         return _value_by_value(session, node, limit, offset, order, descending=descending)
+    if snapshot == NEWEST and order == "changed" and offset <= 20 * _FEW:
+        page = _among_the_first(session, node, limit, offset, descending=descending)
+        if len(page) == limit:
+            return page
     bare = snapshot == NEWEST and order in _OF_CASE and not asks_version(node)
     asked = named() if bare else frame(snapshot)
     ordered = select_found(node, asked, Case.id).order_by(
@@ -112,6 +116,16 @@ def _value_by_value(
             found += _in_order(session, ids)
         offset = max(0, offset - cases)
     return found
+
+
+def _among_the_first(session: Session, node: Node, limit: int, offset: int, *, descending: bool) -> list[int]:
+    """What the first of all cases in the order of time have of a page: an index knows those, and sorts no others."""
+    asked = frame(NEWEST)
+    by_time = sorting(session, "changed", asked, descending=descending)
+    newest = exists().where(Case.newest_version_id == MaskVersion.id)
+    first = select(MaskVersion.id).where(newest).order_by(*by_time).limit(_FEW + 2 * offset)
+    found = select_found(node, asked, Case.id).where(asked.version_id.in_(first)).order_by(*by_time)
+    return list(session.scalars(found.limit(limit).offset(offset or None)))
 
 
 def _by_address(

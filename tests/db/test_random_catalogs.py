@@ -198,23 +198,28 @@ def test_counts_equal_a_plain_count_over_random_catalogs(scratch: Catalog, seed:
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    few=st.sampled_from([0, 5000]),
+    few=st.sampled_from([0, 2, 5000]),
     seed=st.integers(0, 2**32),
     trees=st.lists(_trees, min_size=2, max_size=2),
+    order=st.sampled_from(["case", "changed", "changed", "slices"]),
     limit=st.integers(3, 9),
 )
 def test_pages_one_after_the_other_are_the_whole_list(
-    scratch: Catalog, few: int, seed: int, trees: list[Node], limit: int
+    scratch: Catalog, few: int, seed: int, trees: list[Node], order: str, limit: int
 ) -> None:
-    """With few = 0 every source is walked along the index of names, with 5000 all of its cases are looked up."""
+    """With few = 0 indexes are walked and all times are sorted, with 5000 all cases of a source are looked up."""
     with pytest.MonkeyPatch.context() as patch, Session(for_writing(scratch.engine)) as session:
         patch.setattr(paging, "_FEW", few)
         random_catalog(session, seed)
         for tree in trees:
             for descending in (False, True):
-                whole = [row.address for row in queries.cases(session, tree, descending=descending)]
+                whole = [
+                    row.address for row in queries.cases(session, tree, order=order, descending=descending)
+                ]
                 pages = [
-                    queries.cases(session, tree, limit=limit, offset=offset, descending=descending)
+                    queries.cases(
+                        session, tree, limit=limit, offset=offset, order=order, descending=descending
+                    )
                     for offset in range(0, len(whole) + 1, limit)
                 ]
                 assert [row.address for page in pages for row in page] == whole, format_query(tree)
