@@ -2,8 +2,7 @@
 
 Run ``python -m benchmarks.student [steps|forward|end|training …]``; without names, all four. The case is the real CT
 beside the project, resampled. The weights were trained for a few steps on crops of this very case, so that there is
-a result to compare; how good it is says nothing of the method. nnU-Net's network is as it configures itself for the
-paper's patch, untrained: its time does not depend on its weights.
+a result to compare; how good it is says nothing of the method.
 """
 
 import argparse
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import nn
 
+from benchmarks import nnunet
 from curation.components import keep_largest
 from curation.geometry import Geometry
 from curation.rle import RunLengths
@@ -44,10 +44,6 @@ LARGE = (512, 512, 300)
 MEDIUM, MEDIUM_MM = (256, 256, 128), 1.5
 AIR_HU = -1024
 REPEATS = 3
-# nnU-Net's patch in the paper (z, y, x) and its network for it: halved while four voxels are left.
-PATCH = (48, 192, 192)
-STRIDES = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2), (1, 2, 2), (1, 2, 2))
-FEATURES = (32, 64, 128, 256, 320, 320)
 
 
 def real_case(folder: Path, shape: tuple[int, int, int], spacing_mm: float | None) -> tuple[Path, Path]:
@@ -218,51 +214,36 @@ def measure_forward(image: Path, mask: Path, student: Student) -> None:
         )
 
 
-def nnunet_windows(shape: tuple[int, int, int]) -> int:
-    """How many windows nnU-Net's predict looks at, for a volume (X, Y, Z) at its own spacing."""
-    from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
-
-    z_y_x = tuple(max(n, p) for n, p in zip(reversed(shape), PATCH, strict=True))
-    return int(np.prod([len(s) for s in compute_steps_for_sliding_window(z_y_x, PATCH, 0.5)]))
-
-
-def nnunet_window_seconds() -> float:
-    """One window through nnU-Net's network, median; its resampling and writing are left out in its favour."""
-    from dynamic_network_architectures.architectures.unet import PlainConvUNet
-
-    network = PlainConvUNet(
-        1, len(FEATURES), FEATURES, nn.Conv3d, [3] * 6, STRIDES, 2, 14, 2, conv_bias=True,
-        norm_op=nn.InstanceNorm3d, norm_op_kwargs={"eps": 1e-5, "affine": True},
-        nonlin=nn.LeakyReLU, nonlin_kwargs={"inplace": True}, deep_supervision=False,
-    ).eval()  # fmt: skip
-    window = torch.randn(1, 1, *PATCH)
-    took = []
-    with torch.inference_mode():
-        for _ in range(REPEATS):
-            begun = time.perf_counter()
-            network(window)
-            took.append(time.perf_counter() - begun)
-    return statistics.median(took)
-
-
 def measure_end_to_end(folder: Path, student: Student) -> None:
-    """A process that loads a student and predicts one file, beside nnU-Net's windows."""
+    """A process that loads a student and predicts one file, beside nnU-Net's own and beside its windows alone."""
     model = folder / "student.pt"
     torch.save({name: network.state_dict() for name, network in student.networks.items()}, model)
     print("\nEnd to end, a process of its own, start of Python and imports included")
     for shape, spacing_mm, target in ((MEDIUM, MEDIUM_MM, 5), (LARGE, None, 30)):
         image, _ = real_case(folder, shape, spacing_mm)
-        begun = time.perf_counter()
-        child = [sys.executable, "-m", "benchmarks.student", "--predict", str(model), str(image)]
-        said = subprocess.run(child, check=True, capture_output=True, text=True).stdout.strip()
-        seconds = time.perf_counter() - begun
+        seconds, said = _child("benchmarks.student", "--predict", str(model), str(image))
         # The window is timed beside each case: on a busy machine both are slowed.
-        window = nnunet_window_seconds()
-        windows = nnunet_windows(shape)
+        window, windows = nnunet.window_seconds(), nnunet.windows(shape)
         print(
             f"{'×'.join(map(str, shape))}: student {seconds:.1f} s, {said}; nnU-Net {windows} windows of "
-            f"{window:.1f} s = {windows * window:.0f} s, {windows * window / seconds:.1f} times (target {target})"
+            f"{window:.1f} s = {windows * window:.0f} s, {windows * window / seconds:.1f} times (target {target})",
+            flush=True,
         )
+        if shape == MEDIUM:
+            whole, _ = _child("benchmarks.nnunet", str(image))
+            print(
+                f"  nnU-Net's own predict, file to file: {whole:.1f} s, {whole / seconds:.1f} times",
+                flush=True,
+            )
+
+
+def _child(module: str, *arguments: str) -> tuple[float, str]:
+    """Seconds that a process of its own takes, and what it prints."""
+    begun = time.perf_counter()
+    child = subprocess.run(
+        [sys.executable, "-m", module, *arguments], check=True, capture_output=True, text=True
+    )
+    return time.perf_counter() - begun, child.stdout.strip()
 
 
 def predict_one(model: Path, image: Path) -> None:
