@@ -76,17 +76,28 @@ class Plan:
         return sum(member.split is Split.VAL for member in self.members)
 
 
-def freeze(bench: Workbench, request: FreezeRequest) -> Frozen:
+def freeze(bench: Workbench, request: FreezeRequest, *, checked: Plan | None = None) -> Frozen:
     """Fix the newest versions of the queried cases as a new version of a dataset.
 
     Test cases are left out unless asked for, as are cases without any annotated class and, where licences are
     asked for, cases of others or of none stated. The same request on an unchanged catalog gives the version
     that is already there.
 
+    Args:
+        bench: Catalog and author.
+        request: What to freeze.
+        checked: What somebody looked at before; nothing else is frozen then.
+
     Raises:
-        UsageError: The query finds no case to train on, or the split cannot be made.
+        UsageError: The query finds no case to train on, or the split cannot be made; or the members would be
+            others than those of `checked`.
     """
     planned = plan(bench, request)
+    if checked is not None and planned.members != checked.members:
+        raise UsageError(
+            f"the members changed since they were checked: {len(checked.members)} then, {len(planned.members)} now, "
+            "or other versions, patients or licences of them; check again"
+        )
     typed, request, members = request.query, planned.request, planned.members
     digest = hashlib.sha256()
     for line in manifest_lines(planned.cases, members, request):

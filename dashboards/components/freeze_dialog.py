@@ -76,7 +76,7 @@ def _dialog(query: str) -> None:
         )
     if st.button("Freeze", key="freeze do", type="primary", disabled=not willing):
         with problems_told():
-            frozen = freeze(access.bench(AccessRole.ADMIN, _DEED), request)
+            frozen = freeze(access.bench(AccessRole.ADMIN, _DEED), request, checked=planned)
             st.session_state.pop(_CHECKED, None)
             dataset = link("datasets", frozen.address, dataset=frozen.address)
             st.html(Html(

@@ -231,6 +231,26 @@ def test_a_freeze_is_checked_for_leaks_before_it_can_be_done(visit, built, tmp_p
         assert queries.dataset_version(session, "mine@1").members == 10
 
 
+def test_a_freeze_of_other_versions_than_were_checked_is_refused(visit, built, tmp_path):
+    root = tmp_path / "changed"
+    shutil.copytree(built.root, root)
+    app = visit(root, "query", q="role = train")
+    app.button(key="freeze").click().run()
+    app.text_input(key="freeze name").set_value("mine").run()
+    app.button(key="freeze check").click().run()
+    with open_workspace(root) as ws:
+        retract(ws.bench(jobs=1), lambda session: model_subject(session, TEACHER), "mirrored")
+    app.button(key="freeze do").click().run()
+    assert "changed since they were checked\\: 10 then, 10 now" in app.error[0].value
+    with open_workspace(root) as ws, ws.catalog.reading() as session:
+        assert "mine" not in {version.name for version in queries.datasets(session)}
+    app.button(key="freeze check").click().run()
+    # Fewer cases are strong now, so the split is another, and PHANTOM_TUMOR's image stands on both sides of it.
+    app.checkbox(key="freeze willing").set_value(True).run()
+    app.button(key="freeze do").click().run()
+    assert "mine@1" in html_of(app)
+
+
 def test_a_query_that_finds_nothing_says_so(visit, built):
     assert "No case is so" in visit(built.root, "query", q="corrected liver").info[0].value
 
