@@ -91,7 +91,7 @@ def mask_file(store: Store, file_hash: str) -> VolumeFile:
     Raises:
         CurationError: It is not in the store, or cannot be read.
     """
-    return VolumeFile([_stored(store, file_hash)], packed=True)
+    return VolumeFile([store.get(file_hash)], packed=True)
 
 
 def mask_preview(store: Store, file_hash: str) -> VolumeFile:
@@ -125,7 +125,7 @@ def mask_grid(store: Store, file_hash: str) -> Geometry:
     Raises:
         CurationError: See `read_mask`.
     """
-    return decode_geometry(_stored(store, file_hash), str(store.path(file_hash)))
+    return decode_geometry(store.get(file_hash), str(store.path(file_hash)))
 
 
 def read_image(image: CaseImage) -> tuple[Geometry, NDArray[np.int16 | np.float32]]:
@@ -202,15 +202,6 @@ def _require_same_voxels(path: Path, modified_ns: int, size: int, image: CaseIma
         )
 
 
-def _stored(store: Store, file_hash: str) -> bytes:
-    try:
-        return store.get(file_hash)
-    except OSError as error:
-        raise CurationError(
-            f"{store.path(file_hash)}: the stored mask cannot be read ({error.strerror}); run `maskledger verify`"
-        ) from error
-
-
 # Resources, not data: cached data are copied for every reader, and a CT has 150 MB. Nobody writes to these.
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _image(path: Path, modified_ns: int, size: int) -> tuple[Geometry, NDArray[np.int16 | np.float32]]:  # noqa: ARG001 - of the cache's key
@@ -250,7 +241,7 @@ def _preview(path: Path, modified_ns: int, size: int, _voxels: NDArray[Any], win
 
 @st.cache_resource(max_entries=8, show_spinner=False, hash_funcs={Store: lambda store: str(store.root)})
 def _mask(store: Store, file_hash: str) -> tuple[Geometry, RunLengths]:
-    return decode_mask(_stored(store, file_hash), str(store.path(file_hash)))
+    return decode_mask(store.get(file_hash), str(store.path(file_hash)))
 
 
 @st.cache_resource(max_entries=32, show_spinner=False, hash_funcs={Store: lambda store: str(store.root)})

@@ -101,14 +101,18 @@ class Store:
         """The bytes kept under a hash.
 
         Raises:
-            StoredFileError: They are not there. Whether they are intact is for `intact` to say: hashing
-                on every read would cost more than decoding.
+            StoredFileError: They are not there or cannot be read. Whether they are intact is for `intact` to
+                say: hashing on every read would cost more than decoding.
         """
         path = self.path(name)
         try:
             return path.read_bytes()
         except FileNotFoundError as error:
             raise StoredFileError(f"{path}: not in the store; restore it from a backup") from error
+        except OSError as error:
+            raise StoredFileError(
+                f"{path}: cannot be read ({error.strerror}); restore it from a backup"
+            ) from error
 
     def intact(self, name: str) -> bytes:
         """The bytes kept under a hash, compared with it.
@@ -117,12 +121,7 @@ class Store:
             StoredFileError: They are not there, cannot be read, or are no longer what they were; one
                 sentence with the path, what is wrong and what to do.
         """
-        try:
-            data = self.get(name)
-        except OSError as error:
-            raise StoredFileError(
-                f"{self.path(name)}: cannot be read ({error.strerror}); restore it from a backup"
-            ) from error
+        data = self.get(name)
         found = hashlib.sha256(data).hexdigest()
         if found != name:
             raise StoredFileError(

@@ -12,11 +12,10 @@ from curation.errors import UsageError
 from curation.labels import BY_ID, CLASS_IDS, ORGAN_IDS
 from curation.metrics import PROTOCOLS
 from db import queries
-from db.queries import EvaluationRow
+from db.queries import METRICS, EvaluationRow
 from pipelines.efficiency import Efficiency, efficiency
 from pipelines.runs import Workbench
 
-METRICS = ("dsc", "nsd")
 ORGAN_MEAN, MEAN_OF_ALL = "Organ mean", "Mean of all"
 _COLUMN = {class_id: i for i, class_id in enumerate(CLASS_IDS)}
 # Columns of an array of scores, and how the means over them are called.

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from db import datasets, freezing, writes
+from db import writes
 from pipelines.exports import labels, manifest, monai, nnunet
-from pipelines.exports.content import PROVENANCE, Content, write_json
+from pipelines.exports.content import PROVENANCE, Content, content_of, write_json
 from pipelines.exports.request import ExportRequest, Format
 from pipelines.runs import Workbench
 from pipelines.whole_folders import new_folder
@@ -40,11 +40,8 @@ def export(bench: Workbench, request: ExportRequest) -> Exported:
         UsageError: The folder exists, or the dataset is unknown.
         CurationError: A policy refuses a member; an image or a stored mask is not there.
     """
-    with bench.catalog.reading() as session:
-        version = datasets.dataset_version(session, request.dataset)
-        members = freezing.frozen_members(session, version.id)
-    content = Content(request, version, [member for member in members if not member.purged])
-    content.check()
+    content = content_of(bench, request)
+    version = content.version
     with new_folder(request.folder) as building:
         linked = WRITERS[request.format](bench, content, building)
         write_json(building / PROVENANCE, content.provenance())

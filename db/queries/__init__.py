@@ -44,6 +44,7 @@ from db.queries.moments import INGESTED, ingested, snapshot_named
 from db.queries.paging import ORDERS
 from db.queries.revisions import RevisionRow, revisions
 from db.queries.scored import (
+    METRICS,
     CaseCost,
     CaseScore,
     CaseSet,
@@ -109,6 +110,7 @@ __all__ = [
     "COUNTED",
     "FIRST",
     "INGESTED",
+    "METRICS",
     "NEWEST",
     "ORDERS",
     "AmbiguousCaseError",

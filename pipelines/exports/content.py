@@ -11,9 +11,10 @@ from typing import Any
 from curation.errors import CurationError
 from curation.labels import BY_ID, CLASSES
 from curation.status import Origin
-from db.datasets import DatasetVersionRow
-from db.freezing import FrozenMember
+from db.datasets import DatasetVersionRow, dataset_version
+from db.freezing import FrozenMember, frozen_members
 from pipelines.exports.request import ExportRequest, Format, MissingPolicy, UnresolvedPolicy
+from pipelines.runs import Workbench
 
 # nnU-Net's ignore label must be the highest label value + 1; the other formats use the same.
 IGNORE_LABEL = max(c.id for c in CLASSES) + 1
@@ -166,6 +167,21 @@ class Content:
                 for member in self.members
             },
         }
+
+
+def content_of(bench: Workbench, request: ExportRequest) -> Content:
+    """What a request exports, if nothing speaks against it.
+
+    Raises:
+        UsageError: The dataset is unknown.
+        CurationError: As `Content.check`.
+    """
+    with bench.catalog.reading() as session:
+        version = dataset_version(session, request.dataset)
+        members = frozen_members(session, version.id)
+    content = Content(request, version, [member for member in members if not member.purged])
+    content.check()
+    return content
 
 
 def _some(members: list[FrozenMember]) -> str:

@@ -3,9 +3,8 @@
 import io
 from pathlib import Path
 
-from db import datasets, freezing
 from pipelines.exports import manifest
-from pipelines.exports.content import Content
+from pipelines.exports.content import Content, content_of
 from pipelines.exports.request import ExportRequest, Format
 from pipelines.runs import Workbench
 
@@ -30,10 +29,4 @@ def manifest_csv(bench: Workbench, dataset: str) -> bytes:
 
 
 def _content(bench: Workbench, dataset: str) -> Content:
-    with bench.catalog.reading() as session:
-        version = datasets.dataset_version(session, dataset)
-        members = freezing.frozen_members(session, version.id)
-    request = ExportRequest(version.address, Path(), Format.MANIFEST)
-    content = Content(request, version, [member for member in members if not member.purged])
-    content.check()
-    return content
+    return content_of(bench, ExportRequest(dataset, Path(), Format.MANIFEST))

@@ -129,11 +129,12 @@ def test_reading_an_absent_file_says_where_it_should_be(tmp_path: Path, read: An
     assert str(caught.value) == f"{store.path(ABC)}: not in the store; restore it from a backup"
 
 
-def test_a_file_that_cannot_be_read_is_damage_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read", [Store.get, Store.intact])
+def test_a_file_that_cannot_be_read_is_damage_too(tmp_path: Path, read: Any) -> None:
     store = Store(tmp_path)
     store.path(ABC).mkdir(parents=True)  # whoever runs this, a folder cannot be read as a file
     with pytest.raises(StoredFileError, match=r"cannot be read \(Is a directory\)"):
-        store.intact(ABC)
+        read(store, ABC)
 
 
 def test_a_folder_that_may_not_be_written_to_is_said(tmp_path: Path, monkeypatch: Any) -> None:
