@@ -10,19 +10,19 @@ import os
 import subprocess
 import sys
 import time
-from importlib import resources
 from pathlib import Path
 
+PROFILE = Path(__file__).with_suffix(".toml")
 SOURCE = "Cohort"
 INCOMPLETE = "missing any organ and role = train"
 MODELS = ("baseline", "teacher", "student", "marginal")
 
 
-def marginal_profile(profile: str, folder: Path) -> Path:
-    """A built-in profile, its student with the marginal loss."""
-    text = (resources.files("pipelines.training.profiles") / f"{profile}.toml").read_text(encoding="utf-8")
+def marginal_profile(profile: Path, folder: Path) -> Path:
+    """The same profile, its student with the marginal loss."""
+    text = profile.read_text(encoding="utf-8")
     assert text.count("[student]\n") == 1, f"profile {profile} has no student"
-    file = folder / f"{profile}-marginal.toml"
+    file = folder / f"{profile.stem}-marginal.toml"
     file.write_text(text.replace("[student]\n", '[student]\nmissing = "marginal"\n'), encoding="utf-8")
     return file
 
@@ -55,7 +55,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cohort", type=Path)
     parser.add_argument("workspace", type=Path)
-    parser.add_argument("--profile", default="quick", help="a built-in profile")
+    parser.add_argument(
+        "--profile", type=Path, default=PROFILE, help=f"a profile's file (default {PROFILE.name})"
+    )
     parser.add_argument("--seed", default="0")
     given = parser.parse_args()
     ws, seed = given.workspace, ("--seed", given.seed)
@@ -70,7 +72,7 @@ def main() -> None:
         )
         run(ws, "ingest", "--source", SOURCE, *folders, "--role", role)
     freeze(ws, "strong", "strong", "--val", "0.2", *seed)
-    profile = ("--profile", given.profile, *seed)
+    profile = ("--profile", str(given.profile), *seed)
     seconds["teacher"] = run(ws, "teacher", "train", "strong@1", *profile)
     run(ws, "predict", "teacher", INCOMPLETE)
     run(ws, "complement", INCOMPLETE, "--model", "teacher")
