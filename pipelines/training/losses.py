@@ -33,6 +33,10 @@ class DiceCrossEntropy(nn.Module):
     all of them has none. The background has no Dice here, so the merged class has none either. `nested` classes
     lie inside others (a tumor in its organ): one of them that is missing may be under any label, and goes with
     whatever stands at the voxel, q_k = p_k + Σ_{m in M and nested} p_m, in both parts.
+
+    Where a missing class may be, its score is taken as it stands: no gradient moves it. The plain gradient of q_0
+    raises the missing classes as much as the background, at every voxel of every case that does not know them,
+    and a short training gives hard organs up for them (docs/decisions/0016-what-is-missing.md).
     """
 
     weights: Tensor
@@ -57,6 +61,8 @@ class DiceCrossEntropy(nn.Module):
         """
         known = labels < FIRST_RESERVED
         target = torch.where(known, labels, 0).long()
+        if missing is not None:
+            logits = torch.where(self._may_be(target, missing), logits.detach(), logits)
         log_share = F.log_softmax(logits.float(), 1)
         of_target = log_share.gather(1, target)
         if missing is not None:
@@ -101,6 +107,13 @@ class DiceCrossEntropy(nn.Module):
         predicted = share.sum((2, 3, 4)) + per_sample(at_target - share.gather(1, target))
         drawn = per_sample(known.to(share.dtype))
         return _dice(*((part * looked_for).sum(0) for part in (overlap, predicted, drawn)))
+
+    def _may_be(self, target: Tensor, missing: Tensor) -> Tensor:
+        """Where which class may be though the label does not say so, (N, classes, X, Y, Z) bool."""
+        missing = missing.to(target.device)[:, :, None, None, None]
+        anywhere = torch.zeros_like(missing)
+        anywhere[:, list(self.nested)] = missing[:, list(self.nested)]
+        return missing & (target == BACKGROUND) | anywhere & ~self._is_nested(target)
 
     def _merged(self, log_share: Tensor, of_target: Tensor, target: Tensor, missing: Tensor) -> Tensor:
         """Log probability of each voxel's label together with the missing classes that it may hide."""
