@@ -31,12 +31,9 @@ class DiceCrossEntropy(nn.Module):
 
     in the cross entropy, and a class has its Dice over the samples in which it is not missing; a class missing in
     all of them has none. The background has no Dice here, so the merged class has none either. `nested` classes
-    lie inside others (a tumor in its organ): one of them that is missing may be under any label, and goes with
-    whatever stands at the voxel, q_k = p_k + Σ_{m in M and nested} p_m, in both parts.
-
-    Where a missing class may be, its score is taken as it stands: no gradient moves it. The plain gradient of q_0
-    raises the missing classes as much as the background, at every voxel of every case that does not know them,
-    and a short training gives hard organs up for them (docs/decisions/0016-what-is-missing.md).
+    lie inside others (a tumor in its organ): one of them that is missing may be under any label. The sample says
+    nothing of it, neither way, so p is the softmax over the other classes there
+    (docs/decisions/0016-what-is-missing.md).
     """
 
     weights: Tensor
@@ -61,9 +58,10 @@ class DiceCrossEntropy(nn.Module):
         """
         known = labels < FIRST_RESERVED
         target = torch.where(known, labels, 0).long()
+        logits = logits.float()
         if missing is not None:
-            logits = torch.where(self._may_be(target, missing), logits.detach(), logits)
-        log_share = F.log_softmax(logits.float(), 1)
+            logits = self._without_nested(logits, missing)
+        log_share = F.log_softmax(logits, 1)
         of_target = log_share.gather(1, target)
         if missing is not None:
             of_target = self._merged(log_share, of_target, target, missing)
@@ -103,40 +101,27 @@ class DiceCrossEntropy(nn.Module):
             return sums.index_add(0, place.flatten(), values.flatten()).reshape(samples, self.classes)
 
         overlap = per_sample(at_target)
-        # What was merged into a label is predicted as this label.
-        predicted = share.sum((2, 3, 4)) + per_sample(at_target - share.gather(1, target))
+        predicted = share.sum((2, 3, 4))
         drawn = per_sample(known.to(share.dtype))
         return _dice(*((part * looked_for).sum(0) for part in (overlap, predicted, drawn)))
 
-    def _may_be(self, target: Tensor, missing: Tensor) -> Tensor:
-        """Where which class may be though the label does not say so, (N, classes, X, Y, Z) bool."""
-        missing = missing.to(target.device)[:, :, None, None, None]
-        anywhere = torch.zeros_like(missing)
-        anywhere[:, list(self.nested)] = missing[:, list(self.nested)]
-        return missing & (target == BACKGROUND) | anywhere & ~self._is_nested(target)
+    def _without_nested(self, logits: Tensor, missing: Tensor) -> Tensor:
+        """The scores, those of a sample's missing nested classes out of the running."""
+        out = torch.zeros_like(missing)
+        out[:, list(self.nested)] = missing[:, list(self.nested)]
+        return logits.masked_fill(out.to(logits.device)[:, :, None, None, None], -torch.inf)
 
     def _merged(self, log_share: Tensor, of_target: Tensor, target: Tensor, missing: Tensor) -> Tensor:
-        """Log probability of each voxel's label together with the missing classes that it may hide."""
+        """Log probability of each voxel's label; background together with the missing classes that it may hide."""
         merged = []
         for n, row in enumerate(missing):
-            hidden = row.nonzero().flatten().tolist()
+            hidden = [c for c in row.nonzero().flatten().tolist() if c not in self.nested]
             own = of_target[n]
             if hidden:
-                background = target[n] == BACKGROUND
                 together = log_share[n, [BACKGROUND, *hidden]].logsumexp(0, keepdim=True)
-                inside = [m for m in hidden if m in self.nested]
-                if inside:
-                    over = torch.cat([own, log_share[n, inside]]).logsumexp(0, keepdim=True)
-                    own = torch.where(self._is_nested(target[n]), own, over)
-                own = torch.where(background, together, own)
+                own = torch.where(target[n] == BACKGROUND, together, own)
             merged.append(own)
         return torch.stack(merged)
-
-    def _is_nested(self, target: Tensor) -> Tensor:
-        found = torch.zeros_like(target, dtype=torch.bool)
-        for class_id in self.nested:
-            found |= target == class_id
-        return found
 
 
 def _dice(overlap: Tensor, predicted: Tensor, drawn: Tensor) -> Tensor:

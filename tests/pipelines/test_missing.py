@@ -66,11 +66,10 @@ def test_every_sample_has_its_own_missing_classes():
 
 
 def test_a_missing_tumor_may_lie_under_an_organ():
-    # Class 2 is nested: q = 2/3 at both voxels. Dice of class 1: overlap 2/3; predicted 1/3 on background and 2/3
-    # on the organ, drawn 1: 2 · 2/3 / (1 + 1) = 2/3.
+    # Class 2 is nested: two classes are left, p = 1/2 at both voxels. Dice of class 1: 2 · 1/2 / (1 + 1) = 1/2.
     labels = rows([0, 1])
     loss = DiceCrossEntropy(3, nested={2})(indifferent(3, labels), labels, lacks(3, {2}))
-    assert loss.item() == pytest.approx(math.log(1.5) + 1 - 2 / 3, abs=1e-5)
+    assert loss.item() == pytest.approx(math.log(2) + 1 - 1 / 2, abs=1e-5)
 
 
 def test_a_missing_organ_does_not_lie_under_a_tumor():
@@ -90,11 +89,19 @@ def test_class_weights_weigh_the_merged_voxel_as_background():
 
 def test_organs_complemented_and_the_tumor_missing():
     """A class that a model drew is drawn: it counts as any other, and the tumor stays open in organ and background."""
-    # Classes 0, liver 1 (original), spleen 2 (pseudo), tumor 3 missing and nested; p = 1/4.
-    # q = 1/2 at each of three voxels: ln 2. Dice of either organ: overlap 1/2, predicted 1/4 + 1/4 + 1/2, drawn 1.
+    # Classes 0, liver 1 (original), spleen 2 (pseudo), tumor 3 missing and nested; p = 1/3 of the three left.
+    # ln 3 at each voxel. Dice of either organ: overlap 1/3, predicted 3 · 1/3, drawn 1: 1/3.
     labels = rows([0, 1, 2])
     loss = DiceCrossEntropy(4, nested={3})(indifferent(4, labels), labels, lacks(4, {3}))
-    assert loss.item() == pytest.approx(math.log(2) + 1 - 0.5, abs=1e-5)
+    assert loss.item() == pytest.approx(math.log(3) + 1 - 1 / 3, abs=1e-5)
+
+
+def test_organ_and_tumor_missing_together():
+    # Class 1 may be on background, class 3 anywhere: of p = 1/3 each, q_0 = 2/3; the voxel of class 2 has 1/3.
+    # Dice of class 2: 2 · 1/3 / (2/3 + 1) = 0.4.
+    labels = rows([0, 2])
+    loss = DiceCrossEntropy(4, nested={3})(indifferent(4, labels), labels, lacks(4, {1, 3}))
+    assert loss.item() == pytest.approx((math.log(1.5) + math.log(3)) / 2 + 1 - 0.4, abs=1e-5)
 
 
 @pytest.mark.parametrize("reserved", [200, 239, 255])
@@ -145,24 +152,23 @@ def batches(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def by_definition(logits: torch.Tensor, labels: torch.Tensor, missing: torch.Tensor) -> float:
     """The loss as its docstring has it, voxel by voxel in double precision."""
-    p = torch.softmax(logits.double(), 1).numpy()
+    scores = np.exp(logits.double().numpy())
     entropies: list[float] = []
     overlap, predicted, drawn = np.zeros((3, CLASSES))
-    for n, x, y, z in np.ndindex(len(p), *p.shape[2:]):
+    for n, x, y, z in np.ndindex(len(scores), *scores.shape[2:]):
         label = int(labels[n, 0, x, y, z])
         if label >= 200:
             continue
         lacking = {c for c in range(CLASSES) if missing[n, c]}
-        q = {c: p[n, c, x, y, z] for c in range(CLASSES) if c not in lacking}
-        for c in lacking:  # to background, or nested to whatever stands here
-            hiding = label == 0 or (c == NESTED and label != NESTED)
-            if hiding:
-                q[label] += p[n, c, x, y, z]
-        entropies.append(-math.log(q[label]))
+        running = [c for c in range(CLASSES) if not (c == NESTED and c in lacking)]
+        total = sum(scores[n, c, x, y, z] for c in running)
+        p = {c: scores[n, c, x, y, z] / total for c in running}
+        q = p[label] + sum(p[c] for c in lacking if c != NESTED and label == 0)
+        entropies.append(-math.log(q))
         for c in range(1, CLASSES):
             if c not in lacking:
-                overlap[c] += q[c] * (label == c)
-                predicted[c] += q[c]
+                overlap[c] += p[c] * (label == c)
+                predicted[c] += p[c]
                 drawn[c] += label == c
     counted = [c for c in range(1, CLASSES) if not missing[:, c].all()]
     dice = [(2 * overlap[c] + 1e-5) / (predicted[c] + drawn[c] + 1e-5) for c in counted]
@@ -179,18 +185,35 @@ def test_the_loss_is_what_its_definition_says(batch):
 
 @given(batches())
 @settings(max_examples=40, deadline=None)
-def test_no_gradient_moves_a_missing_class_where_it_may_be(batch):
-    """On background for every missing class, on organs too for the nested one; elsewhere it learns as any class."""
+def test_no_gradient_pushes_a_missing_organ_down_where_it_may_be(batch):
+    """That is on background. A gradient above 0 lowers a score."""
     logits, labels, missing = batch
     logits.requires_grad_()
     DiceCrossEntropy(CLASSES, nested={NESTED})(logits, labels, missing).backward()
     assert logits.grad is not None
     for n in range(len(labels)):
-        background, organ = labels[n, 0] == 0, (labels[n, 0] > 0) & (labels[n, 0] < NESTED)
         for c in missing[n].nonzero().flatten().tolist():
-            where = background | organ if c == NESTED else background
-            assert (logits.grad[n, c][where] == 0).all()
-            assert (logits.grad[n, c][organ & ~where] != 0).all()
+            if c != NESTED:
+                assert (logits.grad[n, c][labels[n, 0] == 0] <= 1e-7).all()
+
+
+@given(batches())
+@settings(max_examples=40, deadline=None)
+def test_a_sample_says_nothing_of_a_tumor_that_nobody_looked_for(batch):
+    """Neither its own score is moved, nor those of the others as a whole: a tumor wins or loses nothing by it."""
+    logits, labels, missing = batch
+    logits.requires_grad_()
+    loss = DiceCrossEntropy(CLASSES, nested={NESTED})
+    value = loss(logits, labels, missing)
+    value.backward()
+    assert logits.grad is not None
+    unknown = missing[:, NESTED]
+    assert (logits.grad[unknown, NESTED] == 0).all()
+    assert logits.grad[unknown].sum(1).abs().max().item() < 1e-6 if unknown.any() else True
+    # Whatever the network says of it there, the loss is the same.
+    other = logits.detach().clone()
+    other[unknown, NESTED] += 3
+    assert loss(other, labels, missing).item() == pytest.approx(value.item(), abs=1e-5)
 
 
 @given(batches())
@@ -200,7 +223,7 @@ def test_on_background_it_is_all_one_how_background_and_missing_classes_share(ba
     logits, labels, missing = batch
     changed = logits.clone()
     for n in range(len(labels)):
-        for c in missing[n].nonzero().flatten().tolist():
+        for c in missing[n, :NESTED].nonzero().flatten().tolist():
             background = labels[n, 0] == 0
             changed[n, 0][background], changed[n, c][background] = (
                 changed[n, c][background].clone(), changed[n, 0][background].clone()
