@@ -1,16 +1,23 @@
 // Tells the server which boxes of the page's case table are ticked. The table itself is the page's own HTML.
+// What was told last: what the server did not keep, because too many are picked, is not told it again.
+let told = "";
+
 export default function (component) {
   const { setStateValue } = component;
-  const changed = (event) => {
-    if (!(event.target instanceof HTMLInputElement) || !event.target.matches("input.ml-pick")) return;
+  const isBox = (element) => element instanceof HTMLInputElement && element.matches("input.ml-pick");
+  const tell = (heard) => {
     const boxes = [...document.querySelectorAll("input.ml-pick")];
-    setStateValue("picked", {
-      shown: boxes.map((box) => Number(box.dataset.case)),
-      ticked: boxes.filter((box) => box.checked).map((box) => Number(box.dataset.case)),
-      // The same ticks after another page are news, too.
-      at: Date.now(),
-    });
+    const shown = boxes.map((box) => Number(box.dataset.case));
+    const ticked = boxes.filter((box) => box.checked).map((box) => Number(box.dataset.case));
+    const now = JSON.stringify([shown, ticked]);
+    if (!heard && (now === told || boxes.every((box) => box.checked === box.defaultChecked))) return;
+    told = now;
+    // The same ticks after another page are news, too.
+    setStateValue("picked", { shown, ticked, at: Date.now() });
   };
+  const changed = (event) => isBox(event.target) && tell(true);
   document.addEventListener("change", changed);
+  // The table is on the screen before anybody listens: ticks of that moment differ from what the server drew.
+  tell(false);
   return () => document.removeEventListener("change", changed);
 }
