@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from curation.labels import BY_ID, CLASSES
-from dashboards.components.markup import Html, case_link, markup, square, table
+from dashboards.components.markup import Html, case_link, class_cell, markup, table
 from db.queries import CaseCost, CaseScore
 from pipelines.compare import METRICS, Comparison, MeanScore
 from pipelines.efficiency import TOLERANCE_MB, TOLERANCE_S
@@ -38,7 +38,7 @@ def _scores(columns: Mapping[str, Mapping[str, MeanScore]], label: str, *, mark_
     rows: list[list[object]] = []
     for name in labels:
         scores = [of[name] for of in columns.values()]
-        cells: list[object] = [class_cell(name), max(score.n for score in scores)]
+        cells: list[object] = [_row_title(name), max(score.n for score in scores)]
         best = [
             max((v for v in values if not math.isnan(v)), default=math.nan)
             for values in ([s.dsc for s in scores], [s.nsd for s in scores])
@@ -62,7 +62,7 @@ def differences_table(comparison: Comparison) -> Html:
     (other,) = (model for model in comparison.models if model != first)
     rows: list[list[object]] = []
     for row in comparison.rows:
-        cells: list[object] = [class_cell(row.label), row.n]
+        cells: list[object] = [_row_title(row.label), row.n]
         for metric in METRICS:
             for model in (first, other):
                 score = row.values[model]
@@ -112,7 +112,7 @@ def worst_table(rows: Sequence[CaseScore]) -> Html:
         [
             (
                 _viewed(row),
-                class_cell(BY_ID[row.class_id].title),
+                class_cell(BY_ID[row.class_id].name),
                 f"{100 * row.dsc:.2f}",
                 f"{100 * row.nsd:.2f}",
                 f"version {row.version}",
@@ -136,10 +136,10 @@ def left_out_table(comparison: Comparison) -> Html:
     return table(("Case", "Why"), rows, label="Cases left out")
 
 
-def class_cell(title: str) -> Html:
+def _row_title(title: str) -> Html:
     """A class's square and title; a mean over classes is its name alone."""
     name = _NAME_OF_TITLE.get(title)
-    return Html(square(name, "original") + " " + markup(title)) if name else markup(title)
+    return class_cell(name) if name else markup(title)
 
 
 def _mean(value: float, std: float, *, bold: bool = False) -> Html:
