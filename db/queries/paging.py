@@ -29,6 +29,8 @@ _OF_CASE = {"case", "patient", "role", "labels", "organs"}
 
 # Of so many cases of a source all are looked up and sorted; for more of them the index of names is walked.
 _FEW = 5000
+# In the order of time so many cases are looked at before all are sorted; pages beyond the other number sort at once.
+_FIRST, _FIRST_PAGES = 5000, 100_000
 
 
 def by_address(session: Session) -> tuple[ColumnElement[str], ColumnElement[str]]:
@@ -64,7 +66,7 @@ def page_ids(
         return _by_address(session, node, limit, offset, descending=descending)
     if snapshot == NEWEST and order in _FEW_VALUES and asks_states_alone(node):
         return _value_by_value(session, node, limit, offset, order, descending=descending)
-    if snapshot == NEWEST and order == "changed" and offset <= 20 * _FEW:
+    if snapshot == NEWEST and order == "changed" and offset <= _FIRST_PAGES:
         page = _among_the_first(session, node, limit, offset, descending=descending)
         if len(page) == limit:
             return page
@@ -123,7 +125,7 @@ def _among_the_first(session: Session, node: Node, limit: int, offset: int, *, d
     asked = frame(NEWEST)
     by_time = sorting(session, "changed", asked, descending=descending)
     newest = exists().where(Case.newest_version_id == MaskVersion.id)
-    first = select(MaskVersion.id).where(newest).order_by(*by_time).limit(_FEW + 2 * offset)
+    first = select(MaskVersion.id).where(newest).order_by(*by_time).limit(_FIRST + 2 * offset)
     found = select_found(node, asked, Case.id).where(asked.version_id.in_(first)).order_by(*by_time)
     return list(session.scalars(found.limit(limit).offset(offset or None)))
 

@@ -207,9 +207,10 @@ def test_counts_equal_a_plain_count_over_random_catalogs(scratch: Catalog, seed:
 def test_pages_one_after_the_other_are_the_whole_list(
     scratch: Catalog, few: int, seed: int, trees: list[Node], order: str, limit: int
 ) -> None:
-    """With few = 0 indexes are walked and all times are sorted, with 5000 all cases of a source are looked up."""
+    """With few = 0 the index of names is walked and all times are sorted, with 5000 they are looked up."""
     with pytest.MonkeyPatch.context() as patch, Session(for_writing(scratch.engine)) as session:
         patch.setattr(paging, "_FEW", few)
+        patch.setattr(paging, "_FIRST", few)
         random_catalog(session, seed)
         for tree in trees:
             for descending in (False, True):
