@@ -95,8 +95,8 @@ def freeze(bench: Workbench, request: FreezeRequest, *, checked: Plan | None = N
     planned = plan(bench, request)
     if checked is not None and planned.members != checked.members:
         raise UsageError(
-            f"the members changed since they were checked: {len(checked.members)} then, {len(planned.members)} now, "
-            "or other versions, patients or licences of them; check again"
+            f"the members changed since they were checked: {len(checked.members)} then, {len(planned.members)} now "
+            "(other versions, patients, licences or sides of the split count, too); check again"
         )
     typed, request, members = request.query, planned.request, planned.members
     digest = hashlib.sha256()

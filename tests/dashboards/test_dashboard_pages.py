@@ -211,12 +211,16 @@ def test_a_query_is_saved_used_and_forgotten(visit, built, tmp_path):
     assert "unknown saved query '@todo'" in app.error[0].value.replace("\\", "")
 
 
-def test_a_freeze_is_checked_for_leaks_before_it_can_be_done(visit, built, tmp_path):
-    root = tmp_path / "frozen"
-    shutil.copytree(built.root, root)
+def asked_to_freeze(visit, root) -> AppTest:
+    """The dialog with a name for the training cases."""
     app = visit(root, "query", q="role = train")
     app.button(key="freeze").click().run()
     app.text_input(key="freeze name").set_value("mine").run()
+    return app
+
+
+def test_a_freeze_is_checked_for_leaks_before_it_can_be_done(visit, root):
+    app = asked_to_freeze(visit, root)
     app.segmented_control(key="freeze split").set_value("folds").run()
     assert "freeze do" not in {b.key for b in app.button}
     app.button(key="freeze check").click().run()
@@ -231,12 +235,8 @@ def test_a_freeze_is_checked_for_leaks_before_it_can_be_done(visit, built, tmp_p
         assert queries.dataset_version(session, "mine@1").members == 10
 
 
-def test_a_freeze_of_other_versions_than_were_checked_is_refused(visit, built, tmp_path):
-    root = tmp_path / "changed"
-    shutil.copytree(built.root, root)
-    app = visit(root, "query", q="role = train")
-    app.button(key="freeze").click().run()
-    app.text_input(key="freeze name").set_value("mine").run()
+def test_a_freeze_of_other_versions_than_were_checked_is_refused(visit, root):
+    app = asked_to_freeze(visit, root)
     app.button(key="freeze check").click().run()
     with open_workspace(root) as ws:
         retract(ws.bench(jobs=1), lambda session: model_subject(session, TEACHER), "mirrored")
