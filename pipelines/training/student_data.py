@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ from pipelines.training.student_volumes import Box, Placement, foreground_box
 
 # Raise it when preparing changes, so that nothing prepared the old way is taken for new.
 CACHE_VERSION = 1
+# numpy parses an array's header as Python, and CPython before 3.11.8 loses count of the depth, with a SystemError,
+# when two threads parse at once (its issue 106905). `prepare` runs on several.
+_HEADER_READ = Lock()
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Cache:
         self._files.mark(member.case, labels_file)
         if not labels_file.is_file():
             self._prepare_labels(member.case, member.mask, stage, margin_mm, labels_file)
-        with np.load(labels_file) as labels:
+        with _HEADER_READ, np.load(labels_file) as labels:
             box = Box(tuple(labels["box"][0].tolist()), tuple(labels["box"][1].tolist()))
         of_image = [*recipe, stage.window_hu, box.start, box.stop]
         image_file = self._files.file("image", "npy", [self._files.content(member.image), of_image])

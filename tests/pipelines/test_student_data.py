@@ -1,11 +1,15 @@
 """A student's training data: prepared once, found again, purged with their case, drawn in a seeded order."""
 
+import gc
+import time
+
 import numpy as np
+import pytest
 import torch
 from two_cubes import LIVER, SPLEEN, cubes, stage, write_case
 
 from pipelines.case_copies import delete_copies, find_copies
-from pipelines.training.student_data import Cache, TrainingStream
+from pipelines.training.student_data import Cache, TrainingStream, prepare_all
 from pipelines.training.student_transforms import LABEL, table_1
 
 
@@ -45,6 +49,30 @@ def test_a_changed_mask_under_a_known_name_is_prepared_anew(tmp_path):
     after = cache.prepare(case, stage(), None)
     assert set(before.load()[LABEL].unique().tolist()) == {0, LIVER, SPLEEN}
     assert set(after.load()[LABEL].unique().tolist()) == {0, LIVER, 200}
+
+
+@pytest.fixture
+def threads_change_in_every_collection():
+    """Garbage is collected all the time, and every time another thread has its turn."""
+    usual = gc.get_threshold()
+
+    def give_way(*_: object) -> None:
+        time.sleep(1e-4)
+
+    gc.callbacks.append(give_way)
+    gc.set_threshold(5)
+    yield
+    gc.set_threshold(*usual)
+    gc.callbacks.remove(give_way)
+
+
+@pytest.mark.usefixtures("threads_change_in_every_collection")
+def test_many_threads_find_their_cases_in_the_cache_at_once(cube_cases, tmp_path):
+    """CPython 3.11.7 parses a header wrong when the collector lets another thread parse one meanwhile."""
+    cache = Cache(tmp_path / "cache")
+    first = cache.prepare(cube_cases[0], stage(), None)
+    found = list(prepare_all(cache, [cube_cases[0]] * 100, stage(), None, pytest.fail))
+    assert found == [first] * 100
 
 
 def test_every_epoch_sees_every_member_once_in_its_own_order(cube_cases, tmp_path):
