@@ -60,6 +60,7 @@ PAGES: tuple[tuple[str, dict[str, str], tuple[float | None, float | None]], ...]
     ("query", {"sort": "last change", "desc": "true"}, (0.5, 0.5)),
     ("query", {"sort": "patient"}, (0.5, 0.5)),
     ("query", {"sort": "slices"}, (0.5, 0.5)),
+    ("query", {"sort": "version", "page": "1000"}, (0.5, 0.5)),
     ("query", {"q": "stale"}, (None, None)),
     ("query", {"at": "2026-01-15"}, (None, None)),
     ("case", {"case": "Source03/{case}"}, (0.5, 0.5)),

@@ -348,6 +348,10 @@ class MaskVersion(Base):
         CheckConstraint("(file_hash IS NULL) = (voxel_hash IS NULL)", name="file_has_voxels"),
         CheckConstraint("shape_x > 0 AND shape_y > 0 AND shape_z > 0", name="shape_positive"),
         CheckConstraint("spacing_x > 0 AND spacing_y > 0 AND spacing_z > 0", name="spacing_positive"),
+        # A page of cases in these orders is read from its end of the index. The id decides between equals.
+        Index(None, "number", "id"),
+        Index(None, "shape_z", "id"),
+        Index(None, "spacing_z", "id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

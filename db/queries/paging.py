@@ -24,12 +24,14 @@ _FEW_VALUES: dict[str, Sequence[int | str]] = {
     "organs": range(len(ORGAN_IDS) + 1),
     "role": sorted(role.value for role in Role),
 }
+# An index of versions has these, and the version's id decides between equals; in the other orders the address does.
+_OF_VERSION = {"version", "slices", "spacing", "changed"}
 # These stand in the case's own row, so that the version's is not looked at.
 _OF_CASE = {"case", "patient", "role", "labels", "organs"}
 
 # Of so many cases of a source all are looked up and sorted; for more of them the index of names is walked.
 _FEW = 5000
-# In the order of time so many cases are looked at before all are sorted; pages beyond the other number sort at once.
+# Of an index so many cases are looked at before all are sorted; pages beyond the other number sort at once.
 _FIRST, _FIRST_PAGES = 5000, 100_000
 
 
@@ -49,7 +51,7 @@ def page_ids(
     descending: bool = False,
     snapshot: Snapshot = NEWEST,
 ) -> list[int]:
-    """Ids of one page of cases; equals in order of address.
+    """Ids of one page of cases; equals in order of address, or of their versions' ids where those are sorted.
 
     Within the page they have their order, but for order "case", whose pages come in no order of their own.
 
@@ -66,8 +68,8 @@ def page_ids(
         return _by_address(session, node, limit, offset, descending=descending)
     if snapshot == NEWEST and order in _FEW_VALUES and asks_states_alone(node):
         return _value_by_value(session, node, limit, offset, order, descending=descending)
-    if snapshot == NEWEST and order == "changed" and offset <= _FIRST_PAGES:
-        page = _among_the_first(session, node, limit, offset, descending=descending)
+    if snapshot == NEWEST and order in _OF_VERSION and offset <= _FIRST_PAGES:
+        page = _among_the_first(session, node, limit, offset, order, descending=descending)
         if len(page) == limit:
             return page
     bare = snapshot == NEWEST and order in _OF_CASE and not asks_version(node)
@@ -79,7 +81,8 @@ def page_ids(
 
 
 def sorting(session: Session, order: str, asked: Frame, *, descending: bool) -> tuple[Any, ...]:
-    """The columns that sort the rows of a frame; equals by address, from the first also where others descend.
+    """The columns that sort the rows of a frame. Equals by address, from the first also where others descend, or with
+    their columns by the version's id.
 
     Raises:
         ValueError: It is none of `ORDERS`.
@@ -90,16 +93,15 @@ def sorting(session: Session, order: str, asked: Frame, *, descending: bool) -> 
         "case": by_address(session),
         "patient": (Case.patient,),
         "role": (Case.role,),
-        "version": (MaskVersion.number,),
+        "version": (MaskVersion.number, MaskVersion.id),
         "labels": (drawn_classes(asked.states, CLASS_IDS),),
         "organs": (drawn_classes(asked.states, ORGAN_IDS),),
-        "slices": (MaskVersion.shape_z,),
-        "spacing": (MaskVersion.spacing_z,),
-        # No two have both, so the address decides nothing; as one index has them, the page is read from its end.
+        "slices": (MaskVersion.shape_z, MaskVersion.id),
+        "spacing": (MaskVersion.spacing_z, MaskVersion.id),
         "changed": (MaskVersion.created_at, MaskVersion.id),
     }
     key = (column.desc() if descending else column for column in columns[order])
-    return (*key, *(() if order in {"case", "changed"} else by_address(session)))
+    return (*key, *(() if order == "case" or order in _OF_VERSION else by_address(session)))
 
 
 def _value_by_value(
@@ -120,13 +122,15 @@ def _value_by_value(
     return found
 
 
-def _among_the_first(session: Session, node: Node, limit: int, offset: int, *, descending: bool) -> list[int]:
-    """What the first of all cases in the order of time have of a page: an index knows those, and sorts no others."""
+def _among_the_first(
+    session: Session, node: Node, limit: int, offset: int, order: str, *, descending: bool
+) -> list[int]:
+    """What the first of all cases in an order have of a page: an index knows those, and sorts no others."""
     asked = frame(NEWEST)
-    by_time = sorting(session, "changed", asked, descending=descending)
+    in_order = sorting(session, order, asked, descending=descending)
     newest = exists().where(Case.newest_version_id == MaskVersion.id)
-    first = select(MaskVersion.id).where(newest).order_by(*by_time).limit(_FIRST + 2 * offset)
-    found = select_found(node, asked, Case.id).where(asked.version_id.in_(first)).order_by(*by_time)
+    first = select(MaskVersion.id).where(newest).order_by(*in_order).limit(_FIRST + 2 * offset)
+    found = select_found(node, asked, Case.id).where(asked.version_id.in_(first)).order_by(*in_order)
     return list(session.scalars(found.limit(limit).offset(offset or None)))
 
 

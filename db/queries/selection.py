@@ -225,7 +225,7 @@ def cases(
         query: Text or tree; the empty query finds all.
         limit: At most so many; None for all.
         offset: Leave out so many before.
-        order: One of `ORDERS`; equals are in order of address.
+        order: One of `ORDERS`; equals as `page_ids` has them.
         descending: The greatest first.
         snapshot: Which version of each case.
 

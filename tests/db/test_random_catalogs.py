@@ -201,13 +201,13 @@ def test_counts_equal_a_plain_count_over_random_catalogs(scratch: Catalog, seed:
     few=st.sampled_from([0, 2, 5000]),
     seed=st.integers(0, 2**32),
     trees=st.lists(_trees, min_size=2, max_size=2),
-    order=st.sampled_from(["case", "changed", "changed", "slices"]),
+    order=st.sampled_from(["case", "patient", "changed", "slices", "spacing", "version"]),
     limit=st.integers(3, 9),
 )
 def test_pages_one_after_the_other_are_the_whole_list(
     scratch: Catalog, few: int, seed: int, trees: list[Node], order: str, limit: int
 ) -> None:
-    """With few = 0 the index of names is walked and all times are sorted, with 5000 they are looked up."""
+    """With few = 0 the index of names is walked and all versions are sorted, with 5000 they are looked up."""
     with pytest.MonkeyPatch.context() as patch, Session(for_writing(scratch.engine)) as session:
         patch.setattr(paging, "_FEW", few)
         patch.setattr(paging, "_FIRST", few)

@@ -182,7 +182,7 @@ def test_an_older_catalog_is_refused_with_the_command_that_migrates_it(
 ) -> None:
     later = [*schema.known_revisions(), "9998"]
     monkeypatch.setattr(schema, "known_revisions", lambda: later)
-    with pytest.raises(CatalogVersionError, match=r"older maskledger \(schema 0006, this program has 9998\)"):
+    with pytest.raises(CatalogVersionError, match=r"older maskledger \(schema 0007, this program has 9998\)"):
         Catalog.open(catalog_url)
 
 
