@@ -1,4 +1,4 @@
-"""The slice viewer: plane, slice, window, opacity and classes to choose from; one picture."""
+"""The slice viewer: plane, slice, window, opacity and classes to choose from; one picture that tells its voxels."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +10,7 @@ from curation.geometry import Geometry
 from curation.labels import BACKGROUND, BY_ID, IGNORE, UNRESOLVED_BY_VALUE
 from dashboards.components.volumes import Scene
 from dashboards.session import plain, problems_told
+from dashboards.slice_figure import slice_figure
 from dashboards.slices import (
     COLORS,
     WINDOWS,
@@ -117,17 +118,23 @@ def viewer(scene: Scene, boxes: Sequence[Sequence[int]], present: Mapping[int, f
             )  # fmt: skip
             st.html(pill_colors(list(present)))
         picture = draw(scene, plane, number - 1, window, opacity / 100, values)
+        figure = slice_figure(
+            picture,
+            pixel_mm(scene.geometry.spacing_ras_mm, plane),
+            None if scene.image_hu is None else cut(scene.image_hu, plane, number - 1),
+            None if scene.labels is None else cut(scene.labels, plane, number - 1),
+            {value: value_title(value) for value in present},
+            f"{key} {plane}",
+        )
         w = WINDOWS[window]
         left, right, above, _ = (_SIDES[edge] for edge in plane.edges)
         shown = f"W {w.width_hu:g} L {w.level_hu:g} HU" if scene.image_hu is not None else "mask alone"
         spacing = scene.geometry.spacing_ras_mm[plane.axis]
-        picture_place.image(
-            picture, output_format="PNG", alt=f"{plane} slice {number} of {slices}, mask in color"
-        )
+        picture_place.plotly_chart(figure, key="slice figure", config={"displayModeBar": False})
         picture_place.caption(
             f"{plane.value.title()} slice {number} of {slices}, {spacing:.2f} mm apart · {shown} · "
             f"radiological convention: patient's {left} on the left of the picture, {right} on the right, "
-            f"{above} above"
+            f"{above} above · drag to zoom in, double-click to see all"
         )
 
 

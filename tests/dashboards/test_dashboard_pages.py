@@ -298,7 +298,7 @@ def test_the_viewer_draws_every_plane_and_window(visit, built):
         caption = app.caption[0].value
         assert f"of {slices}, 5.00 mm apart" in caption
         assert f"patient's {left} on the left of the picture" in caption
-        assert len(app.image) == 1
+        assert len(app.get("plotly_chart")) == 1
     app.segmented_control(key="window").set_value("Lung").run()
     assert "W 1500 L -600 HU" in app.caption[0].value
     assert not app.error
@@ -308,9 +308,9 @@ def test_classes_can_be_switched_off(visit, built):
     app = visit(built.root, "case", case="PHANTOM_0001", view="Slices")
     pills = app.pills[0]
     assert len(pills.value) == 14
-    before = app.image[0].proto.imgs[0].url
+    before = app.get("plotly_chart")[0].proto.spec
     pills.set_value([]).run()
-    assert app.image[0].proto.imgs[0].url != before
+    assert app.get("plotly_chart")[0].proto.spec != before
     assert not app.exception
 
 
@@ -319,12 +319,12 @@ def test_a_missing_image_is_named_and_the_mask_still_shown(visit, built):
     assert "PHANTOM\\_0005\\_0000\\.nii\\.gz" in app.warning[0].value
     assert "source move Phantom" in app.warning[0].value
     assert any("mask alone" in c.value for c in app.caption)
-    assert len(app.image) == 1
+    assert len(app.get("plotly_chart")) == 1
 
 
 def test_an_image_without_a_mask_is_shown(visit, built):
     app = visit(built.root, "case", case="PHANTOM_IMAGE_ONLY", view="Slices")
-    assert len(app.image) == 1
+    assert len(app.get("plotly_chart")) == 1
     assert not app.warning
 
 

@@ -1,12 +1,17 @@
 """What lies where in a picture of a slice, checked with single voxels and gray values worked out by hand."""
 
+import base64
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from curation.geometry import Geometry
 from curation.labels import BY_ID
 from dashboards.components.viewer import best_slice, draw, value_title
 from dashboards.components.volumes import Scene
+from dashboards.slice_figure import slice_figure
 from dashboards.slices import (
     Plane,
     Window,
@@ -144,6 +149,45 @@ def test_a_mask_without_its_image_is_drawn_alone():
     picture = draw(scene, Plane.AXIAL, 4, "Abdomen", 1.0, [1])
     assert picture.shape == (720, 720, 3)
     assert picture[360, 360].tolist() == list(rgb(BY_ID[1].color))
+
+
+# 3 rows of 2 mm and 4 columns of 1.5 mm: a picture of 6 × 6 mm.
+HU = np.array([[-1000, 0, 10, 20], [30, 40, 50, 60], [70, 80, 90, 3000]], np.int16)
+LABELS = np.array([[0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 4]], np.uint8)
+GREEN = np.full((6, 6, 3), (0, 255, 0), np.uint8)
+
+
+def told(trace, x_mm, y_mm):
+    """What a trace of a figure says at a place: its words and the value there."""
+    column, row = round((x_mm - trace.x0) / trace.dx), round((y_mm - trace.y0) / trace.dy)
+    return trace.hovertemplate, float(np.asarray(trace.z)[row, column])
+
+
+def test_a_slice_tells_hu_everywhere_and_a_class_where_it_lies():
+    whole, liver = slice_figure(GREEN, (2.0, 1.5), HU, LABELS, {1: "Liver", 2: "Spleen"}, "kept").data
+    assert told(whole, 5.25, 5.0) == ("%{z:.0f} HU<extra></extra>", 3000)  # the last voxel's middle
+    assert told(whole, 0.75, 1.0) == ("%{z:.0f} HU<extra></extra>", -1000)
+    # In its box of 2 × 2 voxels: (1, 1), (2, 1) and (2, 2) are liver, (1, 2) is none.
+    assert told(liver, 2.25, 3.0) == ("%{z:.0f} HU · Liver<extra></extra>", 40)
+    assert told(liver, 3.75, 5.0)[1] == 90
+    assert np.isnan(told(liver, 3.75, 3.0)[1])
+    assert liver.hoverongaps is False  # there, the whole slice speaks
+    assert np.asarray(liver.z).shape == (2, 2)
+
+
+def test_a_slices_picture_lies_under_its_voxels():
+    figure = slice_figure(GREEN, (2.0, 1.5), HU, LABELS, {}, "kept")
+    (picture,) = figure.layout.images
+    assert (picture.x, picture.y, picture.sizex, picture.sizey) == (0, 0, 6, 6)
+    assert figure.layout.xaxis.range == (0, 6)
+    assert figure.layout.yaxis.range == (6, 0)  # the first row above
+    data = base64.b64decode(picture.source.removeprefix("data:image/png;base64,"))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), GREEN)
+
+
+def test_a_slice_without_an_image_tells_its_classes_alone():
+    (liver,) = slice_figure(GREEN, (2.0, 1.5), None, LABELS, {1: "Liver"}, "kept").data
+    assert told(liver, 2.25, 3.0) == ("Liver<extra></extra>", 0)
 
 
 @pytest.mark.parametrize(

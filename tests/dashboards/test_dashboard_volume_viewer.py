@@ -126,7 +126,7 @@ def test_where_niivue_is_not_installed_the_page_says_the_command_and_shows_slice
     monkeypatch.setattr(niivue, "installed", lambda: None)
     app = visit(built.root, "case", case="PHANTOM_0001")
     assert "make node\\_modules" in app.info[0].value or "make node_modules" in app.info[0].value
-    assert len(app.image) == 1
+    assert len(app.get("plotly_chart")) == 1
     assert not app.exception
 
 
@@ -135,7 +135,7 @@ def test_the_page_offers_the_viewer_and_what_can_stand_beside_a_version(visit, b
     app = visit(built.root, "case", case="PHANTOM_0001")
     assert not app.exception
     assert app.segmented_control(key="view").value == "Volume"
-    assert not app.image
+    assert not app.get("plotly_chart")
     assert app.selectbox(key="beside").options == [
         "nothing", "version 1 · ingested", "prediction of truth-teacher",
     ]  # fmt: skip

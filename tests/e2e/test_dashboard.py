@@ -1,5 +1,6 @@
 """What a person does with the dashboard, in a real browser: from the overview by a query to a case's picture."""
 
+import base64
 import io
 import re
 import signal
@@ -21,7 +22,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 
 pytestmark = pytest.mark.long
 
-PICTURE = ".st-key-slice img"
+PICTURE = ".st-key-slice .imagelayer image"
 
 
 def settled(page) -> None:
@@ -34,9 +35,12 @@ def settled(page) -> None:
 
 def picture(page) -> np.ndarray:
     """The slice's pixels as the server sent them, (H, W, 3)."""
-    address = page.locator(PICTURE).get_attribute("src")
-    data = page.request.get(page.evaluate("src => new URL(src, document.baseURI).href", address)).body()
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    _, data = address_of_picture(page).split("base64,")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+
+
+def address_of_picture(page) -> str:
+    return page.locator(PICTURE).evaluate("e => e.href.baseVal")
 
 
 def pixels_of(shown: np.ndarray, class_name: str) -> int:
@@ -46,7 +50,7 @@ def pixels_of(shown: np.ndarray, class_name: str) -> int:
 
 def wait_for_another_picture(page, before: str) -> None:
     page.wait_for_function(
-        "([place, before]) => { const now = document.querySelector(place); return now && now.src !== before }",
+        "([place, before]) => { const now = document.querySelector(place); return now && now.href.baseVal !== before }",
         arg=[PICTURE, before],
     )
 
@@ -207,7 +211,7 @@ def test_a_class_can_be_switched_off(page, dashboard):
     settled(page)
     assert pixels_of(picture(page), "liver") > 50
     assert pixels_of(picture(page), "pancreas") > 20
-    before = page.locator(PICTURE).evaluate("e => e.src")
+    before = address_of_picture(page)
     page.locator("[class*='st-key-classes']").get_by_role("button", name="Liver", exact=True).click()
     wait_for_another_picture(page, before)
     assert pixels_of(picture(page), "liver") == 0
@@ -215,11 +219,27 @@ def test_a_class_can_be_switched_off(page, dashboard):
     settled(page)
 
 
+def test_a_slice_tells_hu_and_class_under_the_mouse(page, dashboard):
+    page.goto(f"{dashboard}/case?case=Phantom/PHANTOM_0001&view=Slices")
+    page.wait_for_selector(PICTURE)
+    settled(page)
+    shown = picture(page)
+    outline = (shown == np.array(rgb(BY_NAME["left_kidney"].color))).all(axis=2)
+    row, column = np.argwhere(outline).mean(axis=0)
+    where = page.locator(PICTURE).bounding_box()
+    x = where["x"] + column / shown.shape[1] * where["width"]
+    y = where["y"] + row / shown.shape[0] * where["height"]
+    page.mouse.move(x - 3, y)
+    page.mouse.move(x, y)
+    page.wait_for_selector(".st-key-slice .hovertext")
+    assert re.search(r"^-?\d+ HU · Left kidney$", page.text_content(".st-key-slice .hovertext").strip())
+
+
 def test_another_version_is_another_picture(page, dashboard):
     page.goto(f"{dashboard}/case?case=Phantom/PHANTOM_0001&view=Slices")
     page.wait_for_selector(PICTURE)
     settled(page)
-    before = page.locator(PICTURE).evaluate("e => e.src")
+    before = address_of_picture(page)
     page.get_by_role("combobox", name=re.compile("Version")).click()
     page.get_by_role("option", name=re.compile("^1 · ingested")).click()
     wait_for_another_picture(page, before)

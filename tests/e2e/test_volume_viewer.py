@@ -182,7 +182,7 @@ def test_a_browser_without_webgl_gets_slices(browser, dashboard):
     try:
         page = plain.new_page(viewport={"width": 1280, "height": 900})
         page.goto(f"{dashboard}/case?case=Phantom/PHANTOM_0001")
-        page.wait_for_selector(".st-key-slice img")
+        page.wait_for_selector(".st-key-slice .imagelayer image")
         assert "This browser has no WebGL 2" in page.inner_text("body")
         assert page.locator(f"{VIEWER} canvas").count() == 0
     finally:
