@@ -50,7 +50,11 @@ def pixels_of(shown: np.ndarray, class_name: str) -> int:
 
 def wait_for_another_picture(page, before: str) -> None:
     page.wait_for_function(
-        "([place, before]) => { const now = document.querySelector(place); return now && now.href.baseVal !== before }",
+        # For a moment the old one stands beside the new one.
+        """([place, before]) => {
+            const shown = document.querySelectorAll(place);
+            return shown.length === 1 && shown[0].href.baseVal !== before;
+        }""",
         arg=[PICTURE, before],
     )
 
@@ -193,10 +197,15 @@ def test_a_query_is_built_without_knowing_the_language(page, dashboard):
     page.goto(f"{dashboard}/query")
     settled(page)
     page.locator("summary", has_text="Build a query").click()
-    # By keyboard: a list that opens while the page is drawn anew is another one when the mouse gets there.
-    what = page.get_by_role("combobox", name=re.compile("What"))
-    what.click()
-    page.get_by_role("listbox").wait_for()
+    # By keyboard: a list that opens while the page is drawn anew is another one when the mouse gets there, and while
+    # the boxes unfold, the first key or click may give the focus alone.
+    what, choices = page.get_by_role("combobox", name=re.compile("What")), page.get_by_role("listbox")
+    for _ in range(20):
+        what.press("ArrowDown")
+        page.wait_for_timeout(500)
+        if choices.is_visible():
+            break
+    choices.wait_for()
     page.keyboard.type("missing")
     page.keyboard.press("Enter")
     page.wait_for_selector("code:has-text('missing liver')")
