@@ -1,13 +1,12 @@
 """A slice as a Plotly figure: the picture that `dashboards.slices` draws, which tells HU and class under the mouse."""
 
-import base64
-import io
 from collections.abc import Mapping
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import find_objects
 
 # Pixels. The picture fits into its column, and is no higher than a laptop's screen.
 _USUAL_WIDTH, _HIGHEST = 620, 720
@@ -37,10 +36,10 @@ def slice_figure(
     if hu is not None:
         _add_voxels(figure, hu, spacing_mm, (0, 0), "%{z:.0f} HU")
     if labels is not None:
-        for value, title in titles.items():
-            _add_class(figure, labels == value, hu, spacing_mm, title)
+        _add_classes(figure, labels, hu, spacing_mm, titles)
     figure.add_layout_image(
-        source=_png(picture), x=0, y=0, sizex=width, sizey=height, xref="x", yref="y", sizing="stretch", layer="below"
+        source=Image.fromarray(picture), x=0, y=0, sizex=width, sizey=height, xref="x", yref="y",
+        sizing="stretch", layer="below",
     )  # fmt: skip
     figure.update_xaxes(range=[0, width], visible=False, constrain="domain")
     figure.update_yaxes(range=[height, 0], visible=False, constrain="domain", scaleanchor="x")
@@ -54,21 +53,19 @@ def slice_figure(
     )
 
 
-def _add_class(
+def _add_classes(
     figure: go.Figure,
-    inside: NDArray[np.bool_],
+    labels: NDArray[np.generic],
     hu: NDArray[np.generic] | None,
     spacing_mm: tuple[float, float],
-    title: str,
+    titles: Mapping[int, str],
 ) -> None:
-    """A class tells its title, in its bounding box alone: a text for every voxel would make megabytes of a slice."""
-    if not inside.any():
-        return
-    rows, columns = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
-    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    told = np.where(inside[box], 0 if hu is None else hu[box], np.nan).astype(np.float32)
-    words = title if hu is None else f"%{{z:.0f}} HU · {title}"
-    _add_voxels(figure, told, spacing_mm, (rows[0], columns[0]), words)
+    """Each class tells its title, in its bounding box alone: a text for every voxel would make megabytes of a slice."""
+    for value, box in enumerate(find_objects(labels), 1):
+        if box is not None and value in titles:
+            told = np.where(labels[box] == value, 0 if hu is None else hu[box], np.nan).astype(np.float32)
+            words = titles[value] if hu is None else f"%{{z:.0f}} HU · {titles[value]}"
+            _add_voxels(figure, told, spacing_mm, (box[0].start, box[1].start), words)
 
 
 def _add_voxels(
@@ -84,10 +81,3 @@ def _add_voxels(
         z=values, x0=(column + 0.5) * wide, dx=wide, y0=(row + 0.5) * high, dy=high,
         hovertemplate=words + "<extra></extra>", hoverongaps=False, opacity=0, showscale=False,
     )  # fmt: skip
-
-
-def _png(picture: NDArray[np.uint8]) -> str:
-    """A picture as an address that carries it."""
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG")
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
