@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, collate, exists, select
 from sqlalchemy.orm import Session
 
 from curation.labels import CLASS_IDS, ORGAN_IDS
-from curation.query import And, Field, Node
+from curation.query import And, Everything, Field, Node
 from db.batches import IDS_PER_STATEMENT, batches
 from db.filters import asks_states_alone, asks_version, class_measured
 from db.models import Case, MaskVersion, Role, Source, StateCount
@@ -31,8 +32,10 @@ _OF_CASE = {"case", "patient", "role", "labels", "organs"}
 
 # Of so many cases of a source all are looked up and sorted; for more of them the index of names is walked.
 _FEW = 5000
-# Of an index so many cases are looked at before all are sorted; pages beyond the other number sort at once.
-_FIRST, _FIRST_PAGES = 5000, 100_000
+# Along an index of versions at least so many cases are looked at, and at most so many: to sort all is quicker then.
+_FIRST, _FARTHEST = 5000, 60_000
+# What a query finds that nothing counts beforehand is taken for one case of so many.
+_UNCOUNTED = 20
 
 
 def by_address(session: Session) -> tuple[ColumnElement[str], ColumnElement[str]]:
@@ -68,10 +71,12 @@ def page_ids(
         return _by_address(session, node, limit, offset, descending=descending)
     if snapshot == NEWEST and order in _FEW_VALUES and asks_states_alone(node):
         return _value_by_value(session, node, limit, offset, order, descending=descending)
-    if snapshot == NEWEST and order in _OF_VERSION and offset <= _FIRST_PAGES:
-        page = _among_the_first(session, node, limit, offset, order, descending=descending)
-        if len(page) == limit:
-            return page
+    if snapshot == NEWEST and order in _OF_VERSION:
+        reach = _likely_reach(session, node, offset + limit)
+        if reach <= _FARTHEST:
+            page = _among_the_first(session, node, limit, offset, order, reach, descending=descending)
+            if len(page) == limit:
+                return page
     bare = snapshot == NEWEST and order in _OF_CASE and not asks_version(node)
     asked = named() if bare else frame(snapshot)
     ordered = select_found(node, asked, Case.id).order_by(
@@ -122,14 +127,27 @@ def _value_by_value(
     return found
 
 
+def _likely_reach(session: Session, node: Node, through: int) -> int:
+    """Among how many of all cases, whatever their order, the first `through` lie that a query finds; an estimate."""
+    if isinstance(node, Everything):
+        share = 1.0
+    elif asks_states_alone(node):
+        found, of_all = (sum(count_by_source(session, n).values()) for n in (node, Everything()))
+        # Halved, because what it finds may lie close together.
+        share = max(found, 1) / max(of_all, 1) / 2
+    else:
+        share = 1 / _UNCOUNTED
+    return max(_FIRST, ceil(through / share))
+
+
 def _among_the_first(
-    session: Session, node: Node, limit: int, offset: int, order: str, *, descending: bool
+    session: Session, node: Node, limit: int, offset: int, order: str, reach: int, *, descending: bool
 ) -> list[int]:
-    """What the first of all cases in an order have of a page: an index knows those, and sorts no others."""
+    """What the first `reach` of all cases in an order have of a page: an index knows those, and sorts no others."""
     asked = frame(NEWEST)
     in_order = sorting(session, order, asked, descending=descending)
     newest = exists().where(Case.newest_version_id == MaskVersion.id)
-    first = select(MaskVersion.id).where(newest).order_by(*in_order).limit(_FIRST + 2 * offset)
+    first = select(MaskVersion.id).where(newest).order_by(*in_order).limit(reach)
     found = select_found(node, asked, Case.id).where(asked.version_id.in_(first)).order_by(*in_order)
     return list(session.scalars(found.limit(limit).offset(offset or None)))
 
